@@ -1,0 +1,1 @@
+"""The judge: runs a lab's checks in pytest, asks the workers, compares, diagnoses. Never imports torch."""
