@@ -1,13 +1,20 @@
 """Pictures that a lab's `figures.py` makes, and how they enter the record. Runs in the judge.
 
     ImageGrid(
-        title="Noising", caption="Same noise in both rows.", alt="...", columns=["t = 0", "t = 999"],
-        rows=[("reference", to_images(a)), ("yours", to_images(b)), ("|difference|, 0 to 2", error_images(a, b, 2))],
+        title="Noising",
+        caption="Same noise in both rows.",
+        alt="...",
+        columns=["t = 0", "t = 999"],
+        rows=[
+            ("reference", to_images(a)),
+            ("yours", to_images(b)),
+            ("|difference|, 0 to 2", error_images(a, b, 2)),
+        ],
     )
 
-What comes from a student may hold anything: values that are not finite get a colour of their own in an image, and are
-left out of a chart with a remark. numpy and Pillow are imported inside functions: commands that grade nothing load
-neither.
+What comes from a student may hold anything: values that are not finite get a colour of their own in an image,
+and are left out of a chart with a remark. numpy and Pillow are imported inside functions: commands that grade
+nothing load neither.
 """
 
 from __future__ import annotations
@@ -103,8 +110,8 @@ def to_images(values: Any) -> list[np.ndarray]:
 def error_images(a: Any, b: Any, scale: float) -> list[np.ndarray]:
     """Map the largest |a - b| over the channels to N uint8 images (H, W, 3): 0 is black, `scale` pale yellow.
 
-    Any number of channels. One `scale` for all images, so that they can be compared. A pixel where one side is not
-    finite is drawn in `NOT_FINITE`, unless both sides hold the same value there.
+    Any number of channels. One `scale` for all images, so that they can be compared. A pixel where one side
+    is not finite is drawn in `NOT_FINITE`, unless both sides hold the same value there.
     """
     import numpy as np
 
@@ -144,6 +151,8 @@ def _png(image: Any, where: str) -> str:
 
 
 def _grid(task: str, grid: ImageGrid) -> Picture:
+    import numpy as np
+
     columns = [str(column) for column in grid.columns]
     if not grid.rows or not columns:
         raise ValueError(f"the picture {grid.title!r} has no images")
@@ -160,11 +169,14 @@ def _grid(task: str, grid: ImageGrid) -> Picture:
             for column, image in zip(columns, images, strict=True)
         ]
         rows.append((str(label), cells))
+    caption = grid.caption
+    if any(
+        (np.asarray(image) == NOT_FINITE).all(axis=-1).any() for _, images in grid.rows for image in images
+    ):
+        caption += " Bright cyan marks values that are not finite (NaN or infinity)."
     if sum(len(cell) for _, cells in rows for cell in cells) > MAX_BYTES:
         raise ValueError(f"the images of {grid.title!r} are larger than {MAX_BYTES} bytes together")
-    return Picture(
-        task=task, title=grid.title, caption=grid.caption, alt=grid.alt, columns=columns, rows=rows
-    )
+    return Picture(task=task, title=grid.title, caption=caption, alt=grid.alt, columns=columns, rows=rows)
 
 
 def _series(label: str, role: Role, points: Sequence[tuple[float, float]], log_y: bool) -> Series:
@@ -211,7 +223,7 @@ def _chart(task: str, chart: Chart) -> Picture:
 
 
 def to_record(task: str, picture: ImageGrid | Chart) -> Picture:
-    """Return the record of an author's picture; raise ValueError, with a sentence, for what cannot be drawn."""
+    """Return the record of an author's picture; raise ValueError, with a sentence, where that fails."""
     if isinstance(picture, ImageGrid):
         return _grid(task, picture)
     if isinstance(picture, Chart):

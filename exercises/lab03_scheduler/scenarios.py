@@ -1,0 +1,151 @@
+"""Public harness of lab 03: makes noise levels and toy models, and steps a student's solver. Runs in the worker."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def sigma_levels(schedule: str, steps: int) -> Tensor:
+    """Return (steps + 1,) float32 ratios σ_t/α_t, falling, the last one 0.
+
+    "karras": Karras et al. 2022, equation 5, with rho = 7. "stable_diffusion": the training levels of Stable Diffusion
+    at evenly spaced timesteps, as diffusers' DPM-Solver picks them with timestep_spacing "linspace".
+    """
+    if schedule == "karras":
+        sigma_max, sigma_min, rho = 14.6146, 0.0292, 7.0
+        ramp = torch.linspace(0, 1, steps, dtype=torch.float64)
+        low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
+        sigmas = (high + ramp * (low - high)) ** rho
+    elif schedule == "stable_diffusion":
+        betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
+        alpha_bar = (1 - betas).cumprod(0)
+        timesteps = torch.linspace(0, 999, steps + 1, dtype=torch.float64).round().long().flip(0)[:-1]
+        sigmas = ((1 - alpha_bar[timesteps]) / alpha_bar[timesteps]).sqrt()
+    else:
+        raise ValueError(f"no schedule {schedule!r}")
+    return torch.cat([sigmas, sigmas.new_zeros(1)]).float()
+
+
+def same(a: Tensor, b: Tensor) -> bool:
+    """Tell whether two tensors hold the same values; a NaN equals a NaN."""
+    return a.shape == b.shape and torch.equal(a.nan_to_num(), b.nan_to_num())
+
+
+def run(solver, x, model, steps, log):
+    """Step `solver`, feeding each sample back; yield after every step. `model(x, i)` returns the predicted noise.
+
+    `log` collects the samples and whether the solver left its inputs alone.
+    """
+    log.update(x=[], inputs_untouched=True)
+    for i in range(steps):
+        eps = model(x, i)
+        x_given, eps_given = x.clone(), eps.clone()
+        x_next = solver.step(eps, x)
+        log["inputs_untouched"] &= same(x, x_given) and same(eps, eps_given)
+        if not isinstance(x_next, Tensor):
+            log["x"].append(x_next)
+            return
+        log["x"].append(x_next.clone())
+        x = x_next
+        yield
+
+
+def trajectory(student, *, schedule: str, steps: int, x: Tensor, noise: Tensor):
+    """One image: `noise` (steps, *x.shape) stands in for a model, so each step's prediction is known in advance."""
+    log = {}
+    solver = student.DPMpp2M(sigma_levels(schedule, steps))
+    for _ in run(solver, x, lambda x, i: noise[i], steps, log):
+        pass
+    return log
+
+
+def two_in_turns(student, *, schedules: list, steps: int, x: Tensor, noise: Tensor):
+    """Two images, each with a solver of its own, stepped in turns. `x` (2, ...), `noise` (2, steps, ...)."""
+    solvers = [student.DPMpp2M(sigma_levels(schedule, steps)) for schedule in schedules]
+    first, second = {}, {}
+    runs = [
+        run(solver, x[n], lambda x, i, n=n: noise[n][i], steps, log)
+        for n, (solver, log) in enumerate(zip(solvers, (first, second), strict=True))
+    ]
+    for _ in zip(*runs, strict=False):
+        pass
+    return {"first": first, "second": second}
+
+
+class PointMixture:
+    """The exact noise prediction for data that is a mixture of five Gaussians in the plane.
+
+    With x̄ = x/α_t = x0 + σ·ε the expected clean point is known in closed form, so no network is needed and every error
+    is the solver's.
+    """
+
+    def __init__(self, std: float = 0.25) -> None:
+        angle = torch.arange(5, dtype=torch.float64) * (2 * torch.pi / 5) + 0.3
+        self.means = 1.5 * torch.stack([angle.cos(), angle.sin()], dim=1)
+        self.log_weights = torch.tensor([0.1, 0.15, 0.2, 0.25, 0.3], dtype=torch.float64).log()
+        self.variance = std**2
+
+    def noise(self, x_bar: Tensor, sigma: float) -> Tensor:
+        """Return E[ε | x̄] for float64 points x̄ (B, 2) at the noise level `sigma` > 0."""
+        total = self.variance + sigma**2
+        offset = self.means - x_bar[:, None]
+        weight = (self.log_weights - (offset**2).sum(-1) / (2 * total)).softmax(dim=1)
+        x0 = x_bar + (weight[..., None] * offset).sum(1) * (sigma**2 / total)
+        return (x_bar - x0) / sigma
+
+    def model(self, sigmas: Tensor):
+        """Return a float32 model(x, i) for variance preserving samples at level i of `sigmas`."""
+        levels = sigmas.double().tolist()
+
+        def predict(x: Tensor, i: int) -> Tensor:
+            x_bar = x.double() * (1 + levels[i] ** 2) ** 0.5
+            return self.noise(x_bar, levels[i]).to(x.dtype)
+
+        return predict
+
+
+def mixture(student, *, schedule: str, steps: int, x: Tensor):
+    """Sample points `x` (B, 2) of the mixture: the model answers what the solver gives it."""
+    log = {}
+    sigmas = sigma_levels(schedule, steps)
+    for _ in run(student.DPMpp2M(sigmas), x, PointMixture().model(sigmas), steps, log):
+        pass
+    return log
+
+
+def exact_end(data: PointMixture, x: Tensor, sigmas: Tensor, substeps: int = 400) -> Tensor:
+    """Follow dx̄/dσ = ε from the first level to the last but one with Runge-Kutta 4, then take E[x0 | x̄]."""
+    begin, end = sigmas[0].item(), sigmas[-2].item()
+    # Equal steps in σ^(1/7), where the path bends evenly.
+    levels = (torch.linspace(begin ** (1 / 7), end ** (1 / 7), substeps + 1, dtype=torch.float64) ** 7).tolist()
+    x_bar = x.double() * (1 + begin**2) ** 0.5
+    for s, s_next in zip(levels, levels[1:], strict=False):
+        ds = s_next - s
+        k1 = data.noise(x_bar, s)
+        k2 = data.noise(x_bar + ds / 2 * k1, s + ds / 2)
+        k3 = data.noise(x_bar + ds / 2 * k2, s + ds / 2)
+        k4 = data.noise(x_bar + ds * k3, s_next)
+        x_bar = x_bar + ds / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+    return x_bar - end * data.noise(x_bar, end)
+
+
+def first_order_end(data: PointMixture, x: Tensor, sigmas: Tensor) -> Tensor:
+    """Sample with DDIM, the first-order relative, for comparison."""
+    x_bar = x.double() * (1 + sigmas[0].item() ** 2) ** 0.5
+    for s, s_next in zip(sigmas.tolist(), sigmas.tolist()[1:], strict=False):
+        x_bar = x_bar + (s_next - s) * data.noise(x_bar, s)
+    return x_bar
+
+
+def error_by_steps(student, *, step_counts: list, x: Tensor):
+    """Mean distance of the sampled points from the exact solution, for each number of steps (Karras levels)."""
+    data = PointMixture()
+    end = exact_end(data, x, sigma_levels("karras", 2))
+    error, first_order = [], []
+    for steps in step_counts:
+        points = mixture(student, schedule="karras", steps=steps, x=x)["x"][-1]
+        error.append((points.double() - end).norm(dim=1).mean().item())
+        first = first_order_end(data, x, sigma_levels("karras", steps))
+        first_order.append((first - end).norm(dim=1).mean().item())
+    return {"steps": step_counts, "error": error, "first_order": first_order}

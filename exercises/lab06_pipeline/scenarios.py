@@ -1,0 +1,165 @@
+"""The harness of lab 06, public: builds models and schedulers, runs a student's loop, says what came of it.
+
+Runs in the worker, before and beside the student's file.
+"""
+
+import torch
+from diffusers import (
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerDiscreteScheduler,
+    HeunDiscreteScheduler,
+    UNet2DConditionModel,
+)
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
+
+CALL_BUDGET = 20
+
+# Stable Diffusion's training schedule, which every scheduler below is made for.
+TRAINING = {
+    "num_train_timesteps": 1000,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "steps_offset": 1,
+}
+SCHEDULERS = {
+    "ddim": (DDIMScheduler, {"clip_sample": False, "set_alpha_to_one": False}),
+    "dpm": (DPMSolverMultistepScheduler, {"algorithm_type": "dpmsolver++", "solver_order": 2}),
+    "euler": (EulerDiscreteScheduler, {"timestep_spacing": "leading"}),
+    "euler_linspace": (EulerDiscreteScheduler, {"timestep_spacing": "linspace"}),
+    "euler_v": (EulerDiscreteScheduler, {"timestep_spacing": "trailing", "prediction_type": "v_prediction"}),
+    "heun": (HeunDiscreteScheduler, {}),
+}
+
+
+class TooManyCalls(RuntimeError):
+    """The loop called the network more often than any loop of this lab needs to."""
+
+
+class TracedUNet(UNet2DConditionModel):
+    """A UNet that writes down every call as (batch size, "timestep") and stops a loop that has gone astray."""
+
+    def forward(self, sample, timestep, encoder_hidden_states, *args, **kwargs):
+        """Predict as UNet2DConditionModel does."""
+        calls = self.__dict__.setdefault("calls", [])
+        if len(calls) == CALL_BUDGET:
+            raise TooManyCalls(
+                f"stopped: the network was called more than {CALL_BUDGET} times, which no loop of this lab needs. "
+                "Which timesteps does your loop walk?"
+            )
+        calls.append((len(sample), plain_timestep(timestep)))
+        return super().forward(sample, timestep, encoder_hidden_states, *args, **kwargs)
+
+
+def plain_timestep(timestep):
+    """Write a timestep as text, which compares exactly: "751", "749.25", or all of them where samples differ."""
+    values = [f"{float(t):.7g}" for t in torch.as_tensor(timestep).flatten()]
+    return values[0] if len(set(values)) == 1 else ", ".join(values)
+
+
+def make_unet(channels, context_dim, seed):
+    """Build a tiny UNet2DConditionModel and fill it from `seed`.
+
+    The filling goes by sorted parameter names, so that the numbers do not depend on the library's initialisation,
+    and leaves no layer at zero, where a mistake could hide.
+    """
+    with torch.random.fork_rng(devices=[]):
+        unet = TracedUNet(
+            sample_size=8,
+            in_channels=channels,
+            out_channels=channels,
+            layers_per_block=1,
+            block_out_channels=(8, 16),
+            down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+            up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+            norm_num_groups=4,
+            cross_attention_dim=context_dim,
+            attention_head_dim=4,
+        )
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for _, parameter in sorted(unet.named_parameters()):
+            fan_in = parameter[0].numel() if parameter.ndim > 1 else parameter.numel()
+            parameter.normal_(0.0, 0.7 / fan_in**0.5, generator=generator)
+    return unet.eval()
+
+
+def make_scheduler(name):
+    """Build a scheduler by its name in SCHEDULERS; `set_timesteps` is left to the loop."""
+    scheduler_class, options = SCHEDULERS[name]
+    return scheduler_class(**TRAINING, **options)
+
+
+def sample(student, *, scheduler, noise, cond, uncond, guidance_scale, steps, unet_seed=0):
+    """Run the loop on a tiny UNet; the answer is the latents and every call that the network got."""
+    unet = make_unet(noise.shape[1], cond.shape[-1], unet_seed).requires_grad_(False)
+    latents = student.denoise_loop(
+        unet, make_scheduler(scheduler), noise, cond, uncond, guidance_scale, steps
+    )
+    return {"latents": latents, "calls": unet.__dict__.get("calls", [])}
+
+
+def gradients(student, *, scheduler, noise, cond, uncond, guidance_scale, steps, unet_seed=0):
+    """Run the loop on a UNet whose weights want gradients; the answer is whether the latents remember them.
+
+    The calls are part of the answer, so that a loop that never ran says nothing.
+    """
+    unet = make_unet(noise.shape[1], cond.shape[-1], unet_seed).requires_grad_(True)
+    latents = student.denoise_loop(
+        unet, make_scheduler(scheduler), noise, cond, uncond, guidance_scale, steps
+    )
+    remember = bool(getattr(latents, "requires_grad", False))
+    return {"latents_remember_gradients": remember, "calls": unet.__dict__.get("calls", [])}
+
+
+class SpriteDenoiser:
+    """The best denoiser there can be for a world of a few pictures; it stands in for a trained UNet in the figures.
+
+    With x_t = sqrt(abar)*x0 + sqrt(1-abar)*eps and x0 one of `sprites` (K, C, H, W), the mean of x0 given x_t is a
+    softmax over the pictures. The condition (B, 1, K) holds the log-weight of each: zeros for "any of them".
+    """
+
+    def __init__(self, sprites):
+        self.sprites = sprites
+        betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
+        self.alphas_cumprod = torch.cumprod(1.0 - betas, dim=0)
+        self.dtype, self.device = sprites.dtype, sprites.device
+
+    def __call__(self, sample, timestep, encoder_hidden_states, return_dict=True):
+        """Return the exact epsilon, as a UNet2DConditionModel returns its estimate."""
+        t = int(torch.as_tensor(timestep).flatten()[0].round().clamp(0, 999))
+        alpha_bar = float(self.alphas_cumprod[t])
+        means = alpha_bar**0.5 * self.sprites
+        distance = (sample[:, None] - means[None]).square().flatten(2).sum(dim=2)
+        logits = encoder_hidden_states[:, 0] - distance / (2.0 * (1.0 - alpha_bar))
+        x0 = torch.einsum("bk,kchw->bchw", logits.softmax(dim=1), self.sprites)
+        eps = (sample - alpha_bar**0.5 * x0) / (1.0 - alpha_bar) ** 0.5
+        return UNet2DConditionOutput(sample=eps) if return_dict else (eps,)
+
+
+def film(student, *, scheduler, sprites, wanted, noise, guidance_scale, steps):
+    """Run the loop on a SpriteDenoiser, for the figures; the answer is what `scheduler.step` saw on the way.
+
+    `size` is the root mean square of the latents before every step and after the last, `x0` the prediction of the
+    clean picture in every step where the scheduler says it (DDIM and Euler do), `latents` what the loop returned.
+    """
+    made = make_scheduler(scheduler)
+    step, size, x0 = made.step, [], []
+
+    def recording_step(model_output, timestep, sample, *args, return_dict=True, **kwargs):
+        size.append(float(sample.square().mean().sqrt()))
+        output = step(model_output, timestep, sample, *args, return_dict=True, **kwargs)
+        if output.get("pred_original_sample") is not None:
+            x0.append(output.pred_original_sample.clone())
+        return output if return_dict else output.to_tuple()
+
+    made.step = recording_step
+    anything = torch.zeros(len(noise), 1, len(sprites))
+    these = anything.clone()
+    these[:, :, wanted] = 6.0
+    latents = student.denoise_loop(
+        SpriteDenoiser(sprites), made, noise, these, anything, guidance_scale, steps
+    )
+    size.append(float(latents.square().mean().sqrt()))
+    return {"latents": latents, "size": size, "x0": x0}

@@ -1,0 +1,73 @@
+"""What a check asks of code: a call, plain data with recipes in it, and how two answers to it are compared."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from grader.recipes import Recipe, show
+from grader.sandbox.client import Answer
+
+View = Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request to a worker, and the judge's side of it: the view and the tolerance to compare with."""
+
+    request: dict[str, Any]
+    tolerance: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    view: View | None = None
+
+    @cached_property
+    def key(self) -> str:
+        """Digest of the request: the same call has the same key in every run and on every machine."""
+        text = json.dumps(self.request, default=_plain, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+    def __str__(self) -> str:
+        """Show the call as its author wrote it."""
+        request = self.request
+        name = request["function"] if request["op"] == "call" else f"scenario {request['scenario']}"
+        shown = [show(a) for a in request.get("args", [])] + [f"{k}={show(v)}" for k, v in request["kwargs"].items()]
+        return f"{name}({', '.join(shown)})"
+
+    def __hash__(self) -> int:
+        """Hash by request."""
+        return hash(self.key)
+
+
+def function_call(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], **judged: Any) -> Call:
+    """Return the call of a student's function."""
+    return Call({"op": "call", "function": name, "args": list(args), "kwargs": kwargs}, **judged)
+
+
+def scenario_call(name: str, kwargs: dict[str, Any], **judged: Any) -> Call:
+    """Return the call of a function of scenarios.py."""
+    return Call({"op": "play", "scenario": name, "kwargs": kwargs}, **judged)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Recipe):
+        return {"$recipe": [value.op, value.args, value.kwargs]}
+    if isinstance(value, np.ndarray):
+        return {"$array": [str(value.dtype), value.shape, hashlib.sha256(value.tobytes()).hexdigest()]}
+    raise TypeError(f"a call holds recipes and plain values, not {type(value).__name__}")
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One call of a check with the student's answer; `agrees` says whether the reference answered the same."""
+
+    check: str
+    visible: bool
+    call: Call
+    yours: Answer
+    expected: Answer | None
+    agrees: bool

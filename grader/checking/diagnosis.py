@@ -1,0 +1,135 @@
+"""Which known mistake does it look like? Edited references answer the calls that the student's code answered.
+
+Only an edit that gives the same wrong answers on *all* calls of the task is named; one call never names anything, since many
+mistakes coincide on it. Where nothing fits, facts are given instead: scale, sign, axes, what passes. "Behaves like", never "you wrote".
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from grader.checking.calls import Exchange
+from grader.checking.compare import compare
+from grader.checking.oracle import Oracle
+from grader.manifest import Misconception
+from grader.results import Diagnosis
+from grader.sandbox.client import Budget
+from grader.sandbox.values import Tensor
+
+SECONDS_PER_TASK = 2.0
+
+
+def diagnose(
+    script: Sequence[Exchange],
+    oracle: Oracle,
+    edits: Sequence[Misconception],
+    returns: Sequence[int] = (),
+    seconds: float = SECONDS_PER_TASK,
+) -> Diagnosis | None:
+    """Name the mistake, or a pair, that answers all of `script` as the student does; else describe what differs.
+
+    `returns` are the lines of the student's function that return. None where there is nothing to say.
+    """
+    usable = [one for one in script if one.yours.error is None or one.yours.error.kind == "raised"]
+    if not usable or len(usable) < len(script):
+        return None  # a crash or a time-out is its own explanation
+    # Calls that went wrong first: they reject an edit at once.
+    usable.sort(key=lambda one: one.agrees)
+    deadline = time.monotonic() + seconds
+    for size in (1, 2):
+        fitting = []
+        for group in itertools.combinations(edits, size):
+            if time.monotonic() > deadline:
+                return describe(script, returns)
+            if _fits(usable, group, oracle, deadline):
+                fitting.append(group)
+        if fitting:
+            return _named(fitting)
+    return describe(script, returns)
+
+
+def _fits(script: Sequence[Exchange], edits: Sequence[Misconception], oracle: Oracle, deadline: float) -> bool:
+    for one in script:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return False
+        answer = oracle.edited(edits, one.call, Budget(left))
+        if answer is None or (answer.error and answer.error.kind != "raised"):
+            return False
+        if compare(one.yours, answer, one.call.tolerance, one.call.view).difference is not None:
+            return False
+    return True
+
+
+def _named(fitting: Sequence[tuple[Misconception, ...]]) -> Diagnosis:
+    says = [" And: ".join(edit.says for edit in group) for group in fitting]
+    text = says[0] if len(says) == 1 else "One of these, which give the same answers here: " + " — or: ".join(says)
+    see = list(dict.fromkeys(edit.see for group in fitting for edit in group if edit.see))
+    return Diagnosis(misconceptions=[[edit.id for edit in group] for group in fitting], says=text, see=see)
+
+
+def describe(script: Sequence[Exchange], returns: Sequence[int] = ()) -> Diagnosis | None:
+    """Say what the wrong answers have in common where no known mistake fits: facts, never a guessed name."""
+    wrong = [one for one in script if not one.agrees]
+    if not wrong:
+        return None
+    facts = []
+    relations = [relation for one in wrong if (relation := _relation(one)) is not None]
+    if relations and len(relations) == len(wrong) and len(set(relations)) == 1:
+        facts.append(f"No known mistake gives your answers. Where they are wrong, yours is {relations[0]}.")
+    else:
+        facts.append("No known mistake gives your answers.")
+    failing = {one.check for one in wrong}
+    right = sorted({one.check for one in script} - failing)
+    if right:
+        facts.append("Right already: " + ", ".join(name.rsplit(".", 1)[-1].replace("_", " ") for name in right) + ".")
+    if returns:
+        lines = ", ".join(map(str, returns))
+        facts.append(f"The value comes back at line {lines}.")
+    return Diagnosis(misconceptions=[], says=" ".join(facts))
+
+
+def _relation(one: Exchange) -> str | None:
+    """Return how the student's tensor relates to the expected one, in words, or None."""
+    if one.expected is None or one.yours.error or one.expected.error or one.call.view is not None:
+        return None
+    yours, expected = one.yours.value, one.expected.value
+    if not (isinstance(yours, Tensor) and isinstance(expected, Tensor)):
+        return None
+    if yours.array is None or expected.array is None or expected.array.size < 2:
+        return None
+    a, b = yours.array.astype(np.float64), expected.array.astype(np.float64)
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return None
+    if a.shape != b.shape:
+        return "of another shape with the same number of entries" if a.size == b.size else None
+    size = float(np.abs(b).max())
+    close = 1e-2 * size if yours.dtype in ("float16", "bfloat16") else 1e-4 * size
+
+    def same(c: np.ndarray) -> bool:
+        return c.shape == b.shape and float(np.abs(a - c).max()) <= close
+
+    if same(b):
+        return "right in value"  # another dtype or device, or a side effect
+    if same(-b):
+        return "the expected one with the opposite sign"
+    if not a.any():
+        return "all zeros"
+    scale = float((a * b).sum() / (b * b).sum()) if b.any() else 0.0
+    if scale and same(scale * b):
+        return f"the expected one times {scale:.2g}"
+    if same(b + float((a - b).mean())):
+        return "the expected one plus a constant"
+    for first, second in itertools.combinations(range(b.ndim), 2):
+        if b.shape[first] == b.shape[second] and same(b.swapaxes(first, second)):
+            return f"the expected one with axes {first} and {second} exchanged"
+    for axis in range(b.ndim):
+        if b.shape[axis] > 1 and same(np.flip(b, axis)):
+            return f"the expected one reversed along axis {axis}"
+        if b.shape[axis] > 1 and any(same(np.roll(b, shift, axis)) for shift in (1, -1)):
+            return f"the expected one shifted by one along axis {axis}"
+    return None

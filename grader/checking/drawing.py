@@ -1,0 +1,93 @@
+"""The pictures of a report: `figures.py` of a lab draws them from public calls, answered by student and reference."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from grader.checking.calls import Call, function_call, scenario_call
+from grader.checking.session import Bench, ReloadError
+from grader.course import Lab
+from grader.errors import CourseError
+from grader.pictures import to_record
+from grader.results import Picture
+from grader.sandbox.client import Budget
+
+
+class Play:
+    """What a figure function is given: makes a call for both sides and returns (yours, reference).
+
+    `yours` is None where the student's code raised, hung or is not written.
+    """
+
+    def __init__(self, bench: Bench, with_student: bool, budget: Budget) -> None:
+        """Take the bench with the submission seated, if the student's side can run at all."""
+        self._bench = bench
+        self._with_student = with_student
+        self._budget = budget
+
+    def call(self, function: str, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        """Call a function of the task."""
+        return self._both(function_call(function, args, kwargs))
+
+    def scenario(self, scenario: str, **kwargs: Any) -> tuple[Any, Any]:
+        """Run a function of scenarios.py."""
+        return self._both(scenario_call(scenario, kwargs))
+
+    def _both(self, call: Call) -> tuple[Any, Any]:
+        yours = None
+        if self._with_student and not self._budget.exhausted:
+            try:
+                worker = self._bench.student_worker()
+                worker.ask(call.request)
+                answer = worker.answer(self._budget)
+                yours = None if answer.error else answer.value
+            except ReloadError:
+                self._with_student = False
+        expected = self._bench.oracle.answer(call)
+        if expected.error:
+            raise CourseError(f"the reference raised {expected.error.type} for a figure, on {call}")
+        return yours, expected.value
+
+
+def draw(bench: Bench, runnable: Iterable[str]) -> list[Picture]:
+    """Return the pictures of the lab's tasks; of tasks not in `runnable` the reference's side alone."""
+    lab = bench.lab
+    if not lab.figures_path.is_file():
+        return []
+    runnable = set(runnable)
+    order = [task.id for task in lab.tasks]
+    functions = sorted(_figures(lab), key=lambda f: order.index(f.__figure__))  # type: ignore[attr-defined]
+    pictures = []
+    for function in functions:
+        task: str = function.__figure__  # type: ignore[attr-defined]
+        play = Play(bench, task in runnable, Budget(lab.manifest.limits.cpu_s))
+        try:
+            pictures.append(to_record(task, function(play)))
+        except (ValueError, TypeError, AttributeError, KeyError, IndexError):
+            # The student's values may have any form. What cannot be drawn with them is drawn without.
+            pictures.append(to_record(task, function(Play(bench, False, Budget(1.0)))))
+    return pictures
+
+
+def _figures(lab: Lab) -> list[Callable[[Play], Any]]:
+    spec = importlib.util.spec_from_file_location(f"{lab.id}_figures", lab.figures_path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    path, bytecode = sys.path[:], sys.dont_write_bytecode
+    sys.path.insert(0, str(lab.root))
+    sys.dont_write_bytecode = True
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise CourseError(f"{lab.folder.name}/figures.py does not load: {type(error).__name__}: {error}") from None
+    finally:
+        sys.path[:], sys.dont_write_bytecode = path, bytecode
+    found = [f for f in vars(module).values() if hasattr(f, "__figure__")]
+    known = {task.id for task in lab.tasks}
+    for function in found:
+        if function.__figure__ not in known:
+            raise CourseError(f"{lab.folder.name}/figures.py: {function.__name__} is a figure of no task of this lab")
+    return found

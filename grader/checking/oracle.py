@@ -1,0 +1,163 @@
+"""Who answers for the reference and its edits: workers that run their source, or a student edition's recording."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from grader.checking import record
+from grader.checking.calls import Call
+from grader.course import Lab, apply_edits
+from grader.errors import CourseError, InternalError
+from grader.manifest import Edit, Misconception
+from grader.sandbox.client import Answer, Budget, Error, Worker
+from grader.sandbox.launcher import Limits, Sandbox
+
+
+class Oracle(Protocol):
+    """Answers calls as the reference, or as the reference with edits, would."""
+
+    misconceptions: Sequence[Misconception]
+
+    def ask(self, call: Call) -> None:
+        """Start the reference on `call`, so that it runs while the student's code does."""
+
+    def answer(self, call: Call) -> Answer:
+        """Return the reference's answer."""
+
+    def edited(self, edits: Sequence[Edit], call: Call, budget: Budget) -> Answer | None:
+        """Return what the reference with `edits` answers; None where that is not known or the edits do not combine."""
+
+    def close(self) -> None:
+        """End the workers."""
+
+
+class LiveOracle:
+    """Runs the reference's source in a worker of its own, and edited references in another.
+
+    Answers are kept: with one seed per course they are the same for every submission of a cohort.
+    """
+
+    def __init__(self, lab: Lab, sandbox: Sandbox) -> None:
+        """Take the reference from `lab`; no worker is started before the first question."""
+        self.misconceptions = lab.misconceptions
+        self.answers: dict[record.Key, Answer] = {}
+        self._lab = lab
+        self._sandbox = sandbox
+        self._limits = Limits(cpu_s=lab.manifest.limits.cpu_s * 4, memory_mib=lab.manifest.limits.memory_mib)
+        self._reference: Worker | None = None
+        self._asked: Call | None = None
+        self._edited: tuple[str, Worker] | None = None
+
+    def ask(self, call: Call) -> None:
+        """Send `call` to the reference's worker unless its answer is known."""
+        if ((), call.key) in self.answers:
+            return
+        if self._reference is None:
+            self._reference = self._start(self._lab.reference, self._lab.manifest.reference)
+        self._reference.ask(call.request)
+        self._asked = call
+
+    def answer(self, call: Call) -> Answer:
+        """Return the reference's answer; InternalError when the reference does not survive its own course."""
+        if ((), call.key) not in self.answers:
+            if self._asked is not call:
+                self.ask(call)
+            assert self._reference is not None
+            answer = self._reference.answer(Budget(self._limits.cpu_s))
+            self._asked = None
+            if answer.error and answer.error.kind != "raised":
+                self._reference = None
+                raise InternalError(f"the reference of {self._lab.id} broke off on {call}: {answer.error.message}")
+            self.answers[((), call.key)] = answer
+        return self.answers[((), call.key)]
+
+    def edited(self, edits: Sequence[Edit], call: Call, budget: Budget) -> Answer | None:
+        """Run the reference with `edits` applied; None where two of them overlap."""
+        key = (tuple(f"{edit.task}/{edit.id}" for edit in edits), call.key)
+        if key not in self.answers:
+            source = apply_edits(self._lab.reference, edits, self._lab.manifest.reference)
+            if source is None:
+                return None
+            answer = self._run_edited(source, call, budget)
+            if answer.error and answer.error.kind != "raised":
+                return answer  # it broke off, perhaps only because this budget was short: not an answer to keep
+            self.answers[key] = answer
+        return self.answers[key]
+
+    def _run_edited(self, source: str, call: Call, budget: Budget) -> Answer:
+        if self._edited is None or self._edited[0] != source or not self._edited[1].alive:
+            if self._edited is not None:
+                self._edited[1].close()
+                self._edited = None
+            try:
+                self._edited = (source, self._start(source, self._lab.manifest.reference))
+            except CourseError as error:
+                # An edit that does not even load answers nothing; the audit reports it as such.
+                return _failed("crashed", str(error))
+        worker = self._edited[1]
+        worker.ask(call.request)
+        return worker.answer(budget)
+
+    def _start(self, source: str, name: str) -> Worker:
+        scenarios = self._lab.scenarios
+        worker = self._sandbox.worker(
+            source.encode(), name, scenarios=scenarios.encode() if scenarios else None, limits=self._limits
+        )
+        loaded = worker.load()
+        if loaded.error:
+            worker.close()
+            at = f", line {loaded.error.line}" if loaded.error.line else ""
+            raise CourseError(f"{name}{at} does not load: {loaded.error.type}: {loaded.error.message}")
+        return worker
+
+    def close(self) -> None:
+        """End both workers."""
+        for worker in (self._reference, self._edited and self._edited[1]):
+            if worker is not None:
+                worker.close()
+        self._reference = self._edited = None
+
+
+class RecordedOracle:
+    """Answers from a student edition's recording; calls that were not recorded are an error of the edition."""
+
+    def __init__(self, lab: Lab) -> None:
+        """Read the lab's recorded answers."""
+        self.misconceptions = lab.misconceptions
+        self._lab = lab
+        self._answers = record.read(lab.answers_path)
+
+    def ask(self, call: Call) -> None:
+        """Do nothing: the answer is there already."""
+
+    def answer(self, call: Call) -> Answer:
+        """Return the recorded answer of the reference."""
+        found = self._answers.get(((), call.key))
+        if found is None:
+            raise InternalError(f"this student edition of {self._lab.id} holds no answer for {call}; build it again.")
+        return found
+
+    def edited(self, edits: Sequence[Edit], call: Call, budget: Budget) -> Answer | None:
+        """Return the recorded answer of an edit, or None where there is none."""
+        return self._answers.get((tuple(f"{edit.task}/{edit.id}" for edit in edits), call.key))
+
+    def close(self) -> None:
+        """Nothing runs."""
+
+
+def open_oracle(lab: Lab, sandbox: Sandbox) -> Oracle:
+    """Return the oracle that fits the edition."""
+    return RecordedOracle(lab) if lab.is_student_edition else LiveOracle(lab, sandbox)
+
+
+def _failed(kind: str, message: str) -> Answer:
+    return Answer(
+        value=None,
+        changed={},
+        next_draw={},
+        global_rng_moved=False,
+        error=Error(type="", message=message, frames=(), line=None, kind=kind),  # type: ignore[arg-type]
+        output="",
+        seconds=0.0,
+    )

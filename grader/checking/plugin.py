@@ -1,0 +1,225 @@
+"""The pytest plugin that runs a lab's checks: which ones, in which order, how often, and what came of each."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any
+
+import pytest
+from _pytest.runner import runtestprotocol
+
+from grader.checking.proxy import Compare, Mismatch, Reference, Student, StudentError
+from grader.checking.session import Bench, CheckContext, Examination, Found, ReloadError, Verdict
+from grader.errors import CourseError, GraderError
+from grader.kit import CheckMark
+from grader.results import Evidence, Frame
+from grader.sandbox.client import Answer, Error
+from grader.submission import Unfit
+
+
+class ChecksPlugin:
+    """Runs each check on one submission; a check that does not pass is run once more in a fresh worker."""
+
+    def __init__(
+        self, bench: Bench, unfit: Mapping[str, Unfit | None], tasks: Sequence[str] | None, loaded: Answer | None
+    ) -> None:
+        """Take the bench with the submission seated, and the tasks that cannot be run with the reason."""
+        self.bench = bench
+        self.fault: GraderError | None = None
+        self.collect_error: str | None = None
+        self._unfit = unfit
+        self._tasks = tasks
+        self._loaded = loaded
+        self._found: list[Found] = []
+        self._contexts: dict[str, CheckContext] = {}
+        self._context: CheckContext | None = None
+        self._exception: BaseException | None = None
+
+    # -- what pytest is told
+
+    @pytest.fixture
+    def compare(self) -> Compare:
+        """Student and reference, compared."""
+        return Compare(self.bench, self._current())
+
+    @pytest.fixture
+    def student(self) -> Student:
+        """The student's code alone."""
+        return Student(self.bench, self._current())
+
+    @pytest.fixture
+    def reference(self) -> Reference:
+        """The reference alone."""
+        return Reference(self.bench, self._current())
+
+    @pytest.fixture
+    def seed(self) -> int:
+        """This check's seed."""
+        return self._current().seed
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Keep why checks.py could not be imported."""
+        if report.failed:
+            lines = str(report.longrepr).strip().splitlines()
+            self.collect_error = lines[-1] if lines else "it cannot be imported"
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Order the checks by task and refuse functions that are not marked as checks."""
+        order = {task.id: index for index, task in enumerate(self.bench.lab.tasks)}
+        for item in items:
+            mark = _mark(item)
+            where = f"{self.bench.lab.folder.name}/checks.py: {item.name}"
+            if mark is None:
+                self.collect_error = f"{where} has no @check(task)"
+            elif mark.task not in order:
+                self.collect_error = f"{where} is a check of {mark.task!r}, which lab.toml does not list"
+            elif not _title(item):
+                self.collect_error = f"{where} has no docstring; it is the sentence that a student reads"
+        if self.collect_error:
+            items.clear()
+            return
+        chosen = [i for i in items if self._tasks is None or _known_mark(i).task in self._tasks]
+        items[:] = sorted(chosen, key=lambda item: order[_known_mark(item).task])
+
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool:
+        """Run one check and keep its verdict; always the last word."""
+        mark = _known_mark(item)
+        check_id = f"{self.bench.lab.id}/{mark.task}.{item.name.removeprefix('test_')}"
+        verdict = self._without_running(mark) or self._run_twice(item, nextitem, mark, check_id)
+        self._found.append(Found(check_id, item.name, _title(item), mark, verdict))
+        return True
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Keep the exception itself: pytest's report holds only its text."""
+        if call.excinfo is not None and self._exception is None:
+            self._exception = call.excinfo.value
+        return (yield)
+
+    # -- what the session asks afterwards
+
+    def examination(self) -> Examination:
+        """Return everything that was found."""
+        scripts: dict[str, list[Any]] = {}
+        for context in self._contexts.values():
+            scripts.setdefault(context.task, []).extend(context.script)
+        error = self._loaded.error if self._loaded else None
+        return Examination(
+            checks=self._found,
+            scripts=scripts,
+            distances={c.check_id: c.distance for c in self._contexts.values()},
+            spent={
+                t.id: self.bench.budget(t.id).spent for t in self.bench.lab.tasks if self._unfit.get(t.id) is None
+            }
+            if self._loaded
+            else {},
+            load_error=error,
+            load_output=self._loaded.output if self._loaded else "",
+            fault=self.fault,
+        )
+
+    # -- one check
+
+    def _current(self) -> CheckContext:
+        assert self._context is not None
+        return self._context
+
+    def _without_running(self, mark: CheckMark) -> Verdict | None:
+        reason = self._unfit[mark.task]
+        if reason is not None:
+            return Verdict(reason.outcome, reason.says)
+        if self.fault is not None:
+            return Verdict("grader_error", _OUR_FAULT)
+        if self._loaded is not None and self._loaded.error:
+            return Verdict("skipped", "Not run: the file could not be loaded.")
+        if self.bench.budget(mark.task).exhausted:
+            return Verdict("timed_out", "Not run: the task's time was spent by an earlier check.")
+        return None
+
+    def _run_twice(self, item: pytest.Item, nextitem: pytest.Item | None, mark: CheckMark, check_id: str) -> Verdict:
+        first = self._run_once(item, nextitem, mark, check_id)
+        if first.outcome in ("passed", "grader_error") or self.bench.budget(mark.task).exhausted:
+            return first
+        self.bench.dismiss()
+        second = self._run_once(item, nextitem, mark, check_id)
+        second.unstable = second.outcome != first.outcome
+        return second
+
+    def _run_once(self, item: pytest.Item, nextitem: pytest.Item | None, mark: CheckMark, check_id: str) -> Verdict:
+        tolerance = self.bench.lab.task(mark.task).tolerance
+        seed = self.bench.seed(check_id, mark.visible)
+        self._context = CheckContext(check_id, mark.task, mark.visible, seed, tolerance)
+        self._contexts[check_id] = self._context
+        self._exception = None
+        item._initrequest()  # type: ignore[attr-defined]  # fresh fixtures for the second run, as rerun plugins do
+        runtestprotocol(item, nextitem=nextitem, log=False)
+        verdict = self._verdict(self._exception, mark.visible)
+        verdict.output = "".join(self._context.output)
+        return verdict
+
+    def _verdict(self, exception: BaseException | None, visible: bool) -> Verdict:
+        if exception is None:
+            return Verdict("passed")
+        if isinstance(exception, Mismatch):
+            d = exception.difference
+            evidence = Evidence(
+                call=str(exception.call),
+                where=d.where or None,
+                max_error=d.max_error,
+                in_tolerances=float(f"{d.distance:.2g}") if d.max_error is not None else None,
+                yours=d.yours,
+                expected=d.expected,
+            )
+            return Verdict("failed", d.detail if visible else d.says, evidence)
+        if isinstance(exception, (StudentError, ReloadError)):
+            error = exception.error
+            call = str(exception.call) if isinstance(exception, StudentError) else None
+            return Verdict(
+                "timed_out" if error.kind == "timed_out" else "crashed",
+                error_sentence(error, visible),
+                Evidence(call=call, yours=f"{error.type}: {error.message}" if error.type else error.message),
+                frames_of(error),
+            )
+        if isinstance(exception, AssertionError):
+            return Verdict("failed", str(exception) or "This does not hold for your code.")
+        if isinstance(exception, GraderError):
+            self.fault = exception
+        # Anything else is ours: an error in checks.py, or pytest-timeout's backstop.
+        detail = Evidence(yours=f"{type(exception).__name__}: {exception}")
+        return Verdict("grader_error", _OUR_FAULT, detail)
+
+
+_OUR_FAULT = "The grader failed here, not your code. It costs you nothing; tell your instructor."
+
+
+def error_sentence(error: Error, visible: bool) -> str:
+    """Return what a student reads of an error; of a hidden check only the type, for the message may hold its inputs."""
+    if error.kind != "raised":
+        return error.message
+    if not visible:
+        return f"Your code raised {error.type}."
+    return f"{error.type}: {error.message}" if error.message else f"Your code raised {error.type}."
+
+
+def frames_of(error: Error) -> list[Frame]:
+    """Return the student's own lines of a traceback."""
+    return [Frame(line=line, function=function, code=code) for line, function, code in error.frames]
+
+
+def _mark(item: pytest.Item) -> CheckMark | None:
+    return getattr(getattr(item, "function", None), "__check__", None)
+
+
+def _known_mark(item: pytest.Item) -> CheckMark:
+    mark = _mark(item)
+    if mark is None:
+        raise CourseError(f"{item.name} has no @check(task)")
+    return mark
+
+
+def _title(item: pytest.Item) -> str:
+    doc: str = getattr(getattr(item, "function", None), "__doc__", None) or ""
+    return " ".join(doc.split("\n\n")[0].split())
+

@@ -1,0 +1,224 @@
+"""One submission's checks, run by pytest in this process; the student's code runs elsewhere.
+
+`Bench` holds what outlives a submission: sandbox and oracle. `examine` runs the checks of one submission on it and returns
+what happened, check by check, with the script of calls that the diagnosis replays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from grader.checking.calls import Call, Exchange
+from grader.checking.oracle import Oracle, open_oracle
+from grader.checking.proxy import exchange
+from grader.course import Lab
+from grader.errors import CourseError, GraderError, InternalError
+from grader.kit import CheckMark
+from grader.results import Evidence, Frame, Outcome
+from grader.sandbox.client import Answer, Budget, Error, Worker
+from grader.sandbox.launcher import Limits, Sandbox
+from grader.submission import Submission
+
+
+@dataclass
+class Verdict:
+    """What one check found, before points."""
+
+    outcome: Outcome
+    message: str | None = None
+    evidence: Evidence | None = None
+    frames: list[Frame] = field(default_factory=list)
+    output: str = ""
+    unstable: bool = False
+
+
+@dataclass
+class Found:
+    """One collected check and its verdict."""
+
+    id: str
+    name: str
+    title: str
+    mark: CheckMark
+    verdict: Verdict
+
+
+@dataclass
+class CheckContext:
+    """What the fixtures of one check share: its name, its seed, its tolerance, the calls it makes."""
+
+    check_id: str
+    task: str
+    visible: bool
+    seed: int
+    tolerance: Mapping[str, tuple[float, float]]
+    script: list[Exchange] = field(default_factory=list)
+    output: list[str] = field(default_factory=list)
+    distance: float = 0.0
+
+    def note(self, call: Call, yours: Answer, expected: Answer | None, agrees: bool, distance: float) -> None:
+        """Record one call."""
+        self.script.append(exchange(self, call, yours, expected, agrees))
+        self.distance = max(self.distance, distance)
+
+
+@dataclass
+class Examination:
+    """Everything that running the checks of one submission gave."""
+
+    checks: list[Found]
+    scripts: dict[str, list[Exchange]]  # task -> its calls, in order
+    distances: dict[str, float]  # check id -> largest distance of a passed comparison, in units of tolerance
+    spent: dict[str, float]  # task -> seconds of the student's CPU or wall time
+    load_error: Error | None = None
+    load_output: str = ""
+    fault: GraderError | None = None  # ours: the checks that it hit are `grader_error`, what was graded before stands
+    interrupted: bool = False
+
+
+class Bench:
+    """Sandbox and oracle of one lab, and the student's worker of the moment."""
+
+    def __init__(self, lab: Lab, sandbox: Sandbox, course_seed: int) -> None:
+        """Open the oracle; no worker runs yet."""
+        self.lab = lab
+        self.sandbox = sandbox
+        self.course_seed = course_seed
+        self.oracle: Oracle = open_oracle(lab, sandbox)
+        self._submission: Submission | None = None
+        self._worker: Worker | None = None
+        self._budgets: dict[str, Budget] = {}
+
+    def seat(self, submission: Submission) -> Answer:
+        """Give `submission` its worker and load it; return how loading went."""
+        self.dismiss()
+        self._submission = submission
+        self._budgets = {task.id: Budget(self.lab.manifest.limits.cpu_s) for task in self.lab.tasks}
+        self._worker, loaded = self._start()
+        return loaded
+
+    def dismiss(self) -> None:
+        """End the student's worker."""
+        if self._worker is not None:
+            self._worker.close()
+        self._worker = None
+
+    def close(self) -> None:
+        """End all workers but not the sandbox."""
+        self.dismiss()
+        self.oracle.close()
+
+    def student_worker(self) -> Worker:
+        """Return a live worker with the submission loaded, a new one after a crash."""
+        if self._worker is None or not self._worker.alive:
+            self.dismiss()
+            self._worker, loaded = self._start()
+            if loaded.error:
+                raise ReloadError(loaded.error)
+        return self._worker
+
+    def student_answer(self, worker: Worker, context: CheckContext) -> Answer:
+        """Wait for the student's answer within the task's budget and keep what was printed."""
+        answer = worker.answer(self.budget(context.task))
+        if answer.output:
+            context.output.append(answer.output)
+        return answer
+
+    def budget(self, task: str) -> Budget:
+        """Return what is left for a task."""
+        return self._budgets[task]
+
+    def seed(self, check_id: str, visible: bool) -> int:
+        """Return a check's seed: public for visible checks, from the course's seed for hidden ones."""
+        origin = "visible" if visible else f"course {self.course_seed}"
+        return int.from_bytes(hashlib.sha256(f"{origin}/{check_id}".encode()).digest()[:3], "big")
+
+    def _start(self) -> tuple[Worker, Answer]:
+        assert self._submission is not None
+        scenarios = self.lab.scenarios
+        limits = self.lab.manifest.limits
+        worker = self.sandbox.worker(
+            self._submission.source,
+            self._submission.filename,
+            scenarios=scenarios.encode() if scenarios else None,
+            limits=Limits(cpu_s=limits.cpu_s * (len(self.lab.tasks) + 1), memory_mib=limits.memory_mib),
+        )
+        return worker, worker.load()
+
+
+class ReloadError(Exception):
+    """The submission loaded once and did not load again."""
+
+    def __init__(self, error: Error) -> None:
+        """Keep the worker's error."""
+        super().__init__(error.message)
+        self.error = error
+
+
+def examine(bench: Bench, submission: Submission, tasks: Sequence[str] | None = None) -> Examination:
+    """Run the lab's checks (of `tasks`, or all) on `submission`; CourseError when checks.py itself is wrong."""
+    from grader.checking.plugin import ChecksPlugin  # imports pytest
+
+    import pytest
+
+    unfit = {t.id: submission.unfit(t.id, t.signature) for t in bench.lab.tasks}
+    loaded: Answer | None = None
+    if any(reason is None for task, reason in unfit.items() if tasks is None or task in tasks):
+        loaded = bench.seat(submission)
+    plugin = ChecksPlugin(bench, unfit, tasks, loaded)
+    seconds = bench.lab.manifest.limits.cpu_s * len(bench.lab.tasks) * 8 + 120
+    with _quiet_pytest(bench.lab.root) as empty_ini:
+        code = pytest.main(
+            [
+                *("-c", str(empty_ini), "--rootdir", str(bench.lab.folder)),
+                *("--import-mode=importlib", "--noconftest", "--assert=plain", "--capture=no"),
+                *("-p", "no:cacheprovider", "-p", "no:faulthandler", "-p", "no:warnings", "-p", "pytest_timeout"),
+                *("-o", "python_files=checks.py", f"--timeout={seconds:.0f}"),
+                str(bench.lab.checks_path),
+            ],
+            plugins=[plugin],
+        )
+    bench.dismiss()
+    if plugin.collect_error:
+        raise CourseError(f"{bench.lab.folder.name}/checks.py cannot be collected: {plugin.collect_error}")
+    examination = plugin.examination()
+    examination.interrupted = code == pytest.ExitCode.INTERRUPTED
+    if code in (pytest.ExitCode.INTERNAL_ERROR, pytest.ExitCode.USAGE_ERROR):
+        raise InternalError(f"pytest ended with code {int(code)} on {bench.lab.folder.name}/checks.py.")
+    return examination
+
+
+@contextlib.contextmanager
+def _quiet_pytest(course_root: Path):  # type: ignore[no-untyped-def]
+    """Shut out every other configuration of pytest, and its output: the terminal reporter must stay, pytest-timeout needs it."""
+    variables = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": None, "PYTEST_PLUGINS": None}
+    before = {name: os.environ.get(name) for name in variables}
+    path, bytecode = sys.path[:], sys.dont_write_bytecode
+    with tempfile.TemporaryDirectory(prefix="alphabar-") as folder:
+        empty_ini = Path(folder) / "pytest.ini"
+        empty_ini.write_text("[pytest]\n", encoding="utf-8")
+        _set(variables)
+        sys.path.insert(0, str(course_root))
+        sys.dont_write_bytecode = True
+        try:
+            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+                yield empty_ini
+        finally:
+            sys.path[:], sys.dont_write_bytecode = path, bytecode
+            _set(before)
+
+
+def _set(variables: Mapping[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value

@@ -1,0 +1,50 @@
+"""The student's desk: the folder `.grade/` beside the submission, which keeps the last result, report and hints seen."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from grader.results import LabResult
+
+
+def folder(lab_id: str) -> Path:
+    """Return `.grade/<lab>/` below the working directory, made on first use and ignored by git."""
+    top = Path.cwd() / ".grade"
+    top.mkdir(exist_ok=True)
+    ignore = top / ".gitignore"
+    if not ignore.exists():
+        ignore.write_text("*\n", encoding="utf-8")
+    inner = top / lab_id
+    inner.mkdir(exist_ok=True)
+    return inner
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
+
+
+def last_result(lab_id: str) -> LabResult | None:
+    """Return the last result of a lab, or None where there is none that can be read."""
+    path = Path.cwd() / ".grade" / lab_id / "result.json"
+    try:
+        return LabResult.model_validate_json(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def next_hint(lab_id: str, task: str, count: int) -> int:
+    """Return the number of the hint to show now, counting from 1, and remember it."""
+    path = folder(lab_id) / "hints.json"
+    try:
+        seen = json.loads(path.read_text(encoding="utf-8"))
+        shown = int(seen.get(task, 0))
+    except (OSError, ValueError, AttributeError):
+        seen, shown = {}, 0
+    number = min(shown + 1, count)
+    write(path, json.dumps({**seen, task: number}))
+    return number

@@ -1,0 +1,395 @@
+"""What a student types: start, run, read, hint, report, repro, list, doctor, schema. Imports the engine when needed."""
+
+from __future__ import annotations
+
+import os
+import sys
+import webbrowser
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from grader.errors import SubmissionError, UsageError
+from grader.root import find_root, glance
+
+if TYPE_CHECKING:
+    from grader.course import Course, Lab
+    from grader.results import LabResult
+    from grader.sandbox.launcher import Sandbox
+    from grader.submission import Submission
+
+course_option = click.option("--course", "course_dir", metavar="DIR", help="The course; default: found above here.")
+
+
+def open_course(course_dir: str | None) -> Course:
+    """Return the course to work on."""
+    from grader.course import load
+
+    return load(find_root(course_dir))
+
+
+@click.command("run")
+@click.argument("lab_id", metavar="LAB")
+@click.argument("path", default=".", type=click.Path(path_type=Path))
+@click.option("--task", "tasks", multiple=True, metavar="ID", help="Grade this task only; may be given several times.")
+@click.option("--json", "json_path", metavar="FILE", help="Write the result as JSON; - for the terminal.")
+@click.option("--html", "html_path", metavar="FILE", help="Write the page here too.")
+@click.option("--sandbox", type=click.Choice(["auto", "none"]), default="auto", help="Isolate the code (default), or not.")
+@click.option("--require-sandbox", is_flag=True, help="Run nothing unless every isolation layer is active.")
+@click.option("--start-method", type=click.Choice(["fork", "spawn"]), default=None, help="Default: fork on Linux.")
+@click.option("-v", "--verbose", count=True, help="Explain every failing check.")
+@click.option("-q", "--quiet", is_flag=True, help="The last two lines only.")
+@course_option
+@click.pass_context
+def run_command(
+    ctx: click.Context,
+    lab_id: str,
+    path: Path,
+    tasks: tuple[str, ...],
+    json_path: str | None,
+    html_path: str | None,
+    sandbox: Literal["auto", "none"],
+    require_sandbox: bool,
+    start_method: Literal["fork", "spawn"] | None,
+    verbose: int,
+    quiet: bool,
+    course_dir: str | None,
+) -> None:
+    """Grade LAB. PATH is the file, or the folder that holds it; default: here."""
+    from grader.submission import find, load
+
+    root = find_root(course_dir)
+    seen = glance(root, lab_id)
+    filename = f"{lab_id}.py"
+    submission: Submission | None = None
+    problem: SubmissionError | None = None
+    if seen is not None:
+        try:
+            file = find(path, lab_id)
+            filename = file.name
+            submission = load(file)
+        except SubmissionError as error:
+            problem = error
+    early = None
+    method: Literal["fork", "spawn"] = start_method or ("fork" if sys.platform == "linux" else "spawn")
+    if seen is not None and submission is not None:
+        wanted = [t for t in seen.signatures if not tasks or t in tasks]
+        if any(submission.unfit(task, seen.signatures[task]) is None for task in wanted):
+            from grader.sandbox.launcher import Sandbox
+
+            early = Sandbox(seen.libraries, isolation=sandbox, start_method=method, require=require_sandbox)
+    try:
+        result = _graded(root, lab_id, tasks, submission, filename, problem, early, json_path, html_path, verbose, quiet)
+    finally:
+        if early is not None:
+            early.close()
+    ctx.exit(exit_code(result))
+
+
+def _graded(
+    root: Path,
+    lab_id: str,
+    tasks: tuple[str, ...],
+    submission: Submission | None,
+    filename: str,
+    problem: SubmissionError | None,
+    sandbox: Sandbox | None,
+    json_path: str | None,
+    html_path: str | None,
+    verbose: int,
+    quiet: bool,
+) -> LabResult:
+    from grader.course import load
+    from grader.results import Problem, for_student
+
+    course = load(root)
+    lab = course.lab(lab_id)
+    for task in tasks:
+        lab.task(task)
+    if submission is None:
+        from grader.grading import problem_result
+
+        if problem is None:
+            raise UsageError(f"{lab_id} could not be read.")
+        said = Problem(kind=problem.kind, message=str(problem), line=problem.line)
+        result = problem_result(lab, course.manifest.seed, filename, said)
+        tell(result, json_path, verbose, quiet)
+        return result
+    from grader.grading import Job, grade, illustrate, open_bench
+
+    job = Job(lab, submission, tasks or None)
+    with open_bench(lab, course.manifest.seed, sandbox) as bench:
+        result = for_student(grade(job, bench))
+        tell(result, json_path, verbose, quiet)
+        # The verdict is on the screen; pictures and page may take their time.
+        if result.problem is None or result.problem.kind != "interrupted":
+            result = illustrate(result, job, bench)
+    written = keep(course, lab, result, html_path)
+    if written is not None and json_path != "-" and not quiet:
+        click.echo(f"report: {_near(written)}", err=True)
+    return result
+
+
+def tell(result: LabResult, json_path: str | None, verbose: int, quiet: bool) -> None:
+    """Print the verdict; write JSON where it was asked for."""
+    from grader.cli import desk
+    from grader.reports import json, terminal
+
+    if json_path == "-":
+        click.echo(json.dumps(result), nl=False)
+        return
+    if json_path is not None:
+        desk.write(Path(json_path), json.dumps(result))
+    color, ascii_only, width = terminal_facts()
+    click.echo(
+        terminal.render(result, color=color, ascii=ascii_only, width=width, verbose=-1 if quiet else verbose), nl=False
+    )
+
+
+def terminal_facts() -> tuple[bool, bool, int]:
+    """Return (colour?, ASCII only?, width) for what stdout is."""
+    colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    colour = colour or bool(os.environ.get("FORCE_COLOR"))
+    encoding = (sys.stdout.encoding or "ascii").lower().replace("-", "")
+    try:
+        columns = os.get_terminal_size(sys.stdout.fileno()).columns
+    except (OSError, ValueError):
+        columns = 100
+    return colour, encoding not in ("utf8", "utf16", "utf32"), max(40, min(columns, 100))
+
+
+def keep(course: Course, lab: Lab, result: LabResult, html_path: str | None) -> Path | None:
+    """Keep the result and its page on the student's desk; return the page's path, or None where nothing can be kept."""
+    from grader.cli import desk
+    from grader.reports import html, json
+
+    page = html.student_page(result, page_url=None, hints=lab.hints, templates_dir=course.templates)
+    if html_path is not None:
+        desk.write(Path(html_path), page)
+    try:
+        folder = desk.folder(lab.id)
+        desk.write(folder / "result.json", json.dumps(result))
+        desk.write(folder / "report.html", page)
+    except OSError as error:
+        click.echo(f"note: the result could not be kept in .grade/ ({error.strerror}).", err=True)
+        return Path(html_path) if html_path else None
+    return folder / "report.html"
+
+
+def exit_code(result: LabResult) -> int:
+    """Return the command's exit code for a result."""
+    kind = result.problem.kind if result.problem else None
+    if kind == "interrupted":
+        return 130
+    if kind == "grader_error" or any(check.outcome == "grader_error" for check in result.checks):
+        return 70
+    if kind is not None:
+        return 3
+    return 0 if result.score.earned >= result.score.possible else 1
+
+
+@click.command("list")
+@course_option
+def list_command(course_dir: str | None) -> None:
+    """List the labs with their tasks and points."""
+    from grader.cli import desk
+
+    course = open_course(course_dir)
+    for lab in course.labs:
+        last = desk.last_result(lab.id)
+        possible = sum(task.points for task in lab.tasks)
+        score = f"{last.score.earned:g}/{possible}" if last else f"-/{possible}"
+        click.echo(f"{lab.id}  {lab.manifest.title:<36} {score:>8} points")
+        for task in lab.tasks:
+            click.echo(f"       {task.id:<28} {task.points:>2}  {task.title}")
+
+
+@click.command("start")
+@click.argument("lab_id", metavar="LAB")
+@click.argument("folder", default=".", type=click.Path(path_type=Path))
+@course_option
+def start_command(lab_id: str, folder: Path, course_dir: str | None) -> None:
+    """Write LAB's starter file into FOLDER; never overwrites."""
+    lab = open_course(course_dir).lab(lab_id)
+    target = folder / f"{lab_id}.py"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with target.open("x", encoding="utf-8") as file:  # "x": creating and looking are one step
+            file.write(lab.starter)
+    except FileExistsError:
+        raise UsageError(f"{target} is already there and stays as it is. Give another folder: grade start {lab_id} DIR") from None
+    except OSError as error:
+        raise UsageError(f"{target} cannot be written: {error.strerror}.") from None
+    names = ", ".join(task.id for task in lab.tasks)
+    click.echo(f"Wrote {target}. To write in it: {names}.")
+    click.echo(f"Next: grade read {lab_id}   then, as often as you like: grade {lab_id}")
+
+
+@click.command("read")
+@click.argument("lab_id", metavar="LAB")
+@click.option("--open", "open_it", is_flag=True, help="Open it in the browser instead.")
+@course_option
+def read_command(lab_id: str, open_it: bool, course_dir: str | None) -> None:
+    """Read LAB's page."""
+    from grader.reports import page
+
+    course = open_course(course_dir)
+    lab = course.lab(lab_id)
+    if open_it:
+        from grader.cli import desk
+
+        target = desk.folder(lab_id) / "page.html"
+        desk.write(target, page.lab_page(f"{lab.id} {lab.manifest.title}", lab.page, course.templates))
+        show(target)
+    elif sys.stdout.isatty():
+        click.echo_via_pager(page.page_text(lab.page))
+    else:
+        click.echo(page.page_text(lab.page), nl=False)
+
+
+@click.command("hint")
+@click.argument("lab_id", metavar="LAB")
+@click.argument("task_id", metavar="TASK", required=False)
+@course_option
+def hint_command(lab_id: str, task_id: str | None, course_dir: str | None) -> None:
+    """Show the next hint for TASK; they rise in strength and cost nothing."""
+    from grader.cli import desk
+
+    lab = open_course(course_dir).lab(lab_id)
+    if task_id is None and len(lab.tasks) > 1:
+        raise UsageError(f"which task? {lab_id} has: " + ", ".join(task.id for task in lab.tasks) + ".")
+    task = lab.task(task_id) if task_id else lab.tasks[0]
+    hints = lab.hints.get(task.id, [])
+    if not hints:
+        click.echo(f"There are no hints for {task.id}. Try `grade read {lab_id}`.")
+        return
+    number = desk.next_hint(lab_id, task.id, len(hints))
+    click.echo(f"Hint {number} of {len(hints)} for {task.id}: {hints[number - 1]}")
+    if number < len(hints):
+        click.echo("(Again for the next one; hints are not counted against you.)")
+
+
+@click.command("report")
+@click.argument("lab_id", metavar="LAB")
+@click.option("--open", "open_it", is_flag=True, help="Open it in the browser.")
+@course_option
+def report_command(lab_id: str, open_it: bool, course_dir: str | None) -> None:
+    """Write the page of LAB's last result again and print its path."""
+    from grader.cli import desk
+
+    course = open_course(course_dir)
+    lab = course.lab(lab_id)
+    result = desk.last_result(lab_id)
+    if result is None:
+        raise UsageError(f"there is no result of {lab_id} here yet. Run: grade {lab_id}")
+    path = keep(course, lab, result, None)
+    if path is not None:
+        click.echo(str(_near(path)))
+        if open_it:
+            show(path)
+
+
+@click.command("repro")
+@click.argument("lab_id", metavar="LAB")
+@click.argument("check_id", metavar="CHECK")
+@click.argument("path", default=".", type=click.Path(path_type=Path))
+@course_option
+def repro_command(lab_id: str, check_id: str, path: Path, course_dir: str | None) -> None:
+    """Write a small script that makes the calls of a visible CHECK, to be run with a debugger.
+
+    CHECK is an id from the report (lab01/add_noise.one_timestep) or its last part.
+    """
+    from grader.cli import desk
+    from grader.grading import Job, assess, open_bench
+    from grader.reports import repro
+    from grader.submission import find, load
+
+    course = open_course(course_dir)
+    lab = course.lab(lab_id)
+    file = find(path, lab_id)
+    with open_bench(lab, course.manifest.seed) as bench:
+        result, seen = assess(Job(lab, load(file)), bench)
+    chosen = [c for c in result.checks if check_id in (c.id, c.id.split("/", 1)[-1], c.id.rsplit(".", 1)[-1])]
+    visible = [c.id.rsplit(".", 1)[-1] for c in result.checks if c.visible]
+    if not chosen:
+        raise UsageError(f"{lab_id} has no check {check_id!r}. Visible ones: {', '.join(visible)}.")
+    if not chosen[0].visible:
+        raise UsageError(f"{check_id} is a hidden check; its inputs are not given away. Visible ones: {', '.join(visible)}.")
+    calls = [one.call for one in seen.scripts.get(chosen[0].task, []) if one.check == chosen[0].id]
+    if not calls:
+        raise UsageError(f"{check_id} made no call: {chosen[0].message}")
+    name = chosen[0].id.rsplit(".", 1)[-1]
+    target = Path.cwd() / f"repro_{lab_id}_{name}.py"
+    desk.write(target, repro.script(chosen[0], calls, file, lab.scenarios))
+    click.echo(f"Wrote {target.name}. Run it: python {target.name}   (put breakpoint() where you want to look)")
+
+
+@click.command("doctor")
+def doctor_command() -> None:
+    """Say what this machine has: versions, and which isolation layers work here or why not."""
+    import platform
+    from importlib import metadata
+
+    from grader import __version__
+    from grader.sandbox.launcher import probe
+
+    click.echo(f"alphabar {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}")
+    missing = False
+    for name in ("torch", "diffusers", "numpy", "pytest", "pydantic", "jinja2"):
+        try:
+            click.echo(f"  ok  {name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            missing = True
+            click.echo(f"  --  {name} is not installed: pip install {name}")
+    click.echo("Isolation of a submission's code:")
+    layers = probe()
+    for layer, active in layers.items():
+        click.echo(f"  ok  {layer}" if active is True else f"  --  {layer}: {active}")
+    if not any(active is True for active in layers.values()):
+        click.echo("No isolation works here. Grade only code that you trust; marks that count come from a Linux machine.")
+    click.get_current_context().exit(5 if missing else 0)
+
+
+@click.command("schema")
+def schema_command() -> None:
+    """Print the JSON Schema of results."""
+    from grader.reports import json
+
+    click.echo(json.schema(), nl=False)
+
+
+def status() -> None:
+    """Show where the student stands, lab by lab."""
+    from grader.cli import desk
+    from grader.reports import terminal
+
+    course = open_course(None)
+    rows = []
+    for lab in course.labs:
+        possible = float(sum(task.points for task in lab.tasks))
+        last = desk.last_result(lab.id)
+        if last is None:
+            rows.append((lab.id, lab.manifest.title, 0.0, possible, "not started"))
+        else:
+            left = sum(task.state != "passed" for task in last.tasks)
+            note = "done" if left == 0 else f"{left} {'task' if left == 1 else 'tasks'} to do"
+            rows.append((lab.id, lab.manifest.title, last.score.earned, possible, note))
+    color, ascii_only, width = terminal_facts()
+    click.echo(terminal.render_status(course.manifest.title, rows, color=color, ascii=ascii_only, width=width), nl=False)
+
+
+def show(path: Path) -> None:
+    """Open a page in the browser; over SSH or without a screen its path has to do."""
+    remote = "SSH_CONNECTION" in os.environ or (
+        sys.platform == "linux" and not os.environ.get("DISPLAY") and not os.environ.get("WAYLAND_DISPLAY")
+    )
+    if remote or not webbrowser.open(path.as_uri()):
+        click.echo(str(_near(path)))
+
+
+def _near(path: Path) -> Path:
+    try:
+        return path.resolve().relative_to(Path.cwd().resolve())
+    except ValueError:
+        return path

@@ -1,0 +1,213 @@
+"""Where the course lies and what it holds: labs, their files, the edits of their references. Runs in the judge."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from grader.errors import CourseError, UsageError
+from grader.manifest import (
+    CourseManifest,
+    Edit,
+    Equivalent,
+    Equivalents,
+    LabManifest,
+    Misconception,
+    Misconceptions,
+    Task,
+    read,
+    read_hints,
+)
+
+
+@dataclass(frozen=True)
+class Lab:
+    """One lab's folder and manifest. Sources are read when asked for."""
+
+    root: Path
+    folder: Path
+    manifest: LabManifest
+
+    @property
+    def id(self) -> str:
+        """`lab01`."""
+        return self.manifest.id
+
+    @property
+    def tasks(self) -> list[Task]:
+        """The tasks in the order of the manifest."""
+        return self.manifest.task
+
+    def task(self, task_id: str) -> Task:
+        """Return one task; UsageError with a suggestion when there is none of that name."""
+        for task in self.tasks:
+            if task.id == task_id:
+                return task
+        near = difflib.get_close_matches(task_id, [t.id for t in self.tasks], 1)
+        meant = (
+            f"did you mean {near[0]}?" if near else "its tasks: " + ", ".join(t.id for t in self.tasks) + "."
+        )
+        raise UsageError(f"{self.id} has no task {task_id!r}; {meant}")
+
+    @property
+    def answers_path(self) -> Path:
+        """Recorded answers, in a student edition; there the reference does not exist."""
+        return self.folder / "answers.bin"
+
+    @property
+    def is_student_edition(self) -> bool:
+        """Whether recorded answers stand in for reference and edits."""
+        return self.answers_path.is_file()
+
+    @property
+    def reference_path(self) -> Path:
+        """The reference's module."""
+        return self.root / "reference" / self.manifest.reference
+
+    @cached_property
+    def reference(self) -> str:
+        """The reference's source."""
+        return self._text(self.reference_path)
+
+    @cached_property
+    def starter(self) -> str:
+        """The stub file a student starts from."""
+        return self._text(self.folder / "starter.py")
+
+    @cached_property
+    def scenarios(self) -> str | None:
+        """The public harness that runs in the workers, or None."""
+        path = self.folder / "scenarios.py"
+        return self._text(path) if path.is_file() else None
+
+    @cached_property
+    def page(self) -> str:
+        """The lab's page, markdown."""
+        return self._text(self.folder / "page.md")
+
+    @cached_property
+    def hints(self) -> dict[str, list[str]]:
+        """Task id -> up to three hints."""
+        return read_hints(self.folder / "hints.toml")
+
+    @cached_property
+    def misconceptions(self) -> list[Misconception]:
+        """All known mistakes of the lab, in file order."""
+        return read(self.folder / "misconceptions.toml", Misconceptions).misconception
+
+    @cached_property
+    def equivalents(self) -> list[Equivalent]:
+        """Right code in other forms."""
+        path = self.folder / "equivalents.toml"
+        return read(path, Equivalents).equivalent
+
+    @property
+    def checks_path(self) -> Path:
+        """The hidden checks."""
+        return self.folder / "checks.py"
+
+    @property
+    def figures_path(self) -> Path:
+        """The report's pictures."""
+        return self.folder / "figures.py"
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 over everything that can change a verdict, first 16 digits."""
+        files = [self.checks_path, self.folder / "lab.toml", self.folder / "scenarios.py"]
+        files += [self.folder / "misconceptions.toml", self.reference_path, self.answers_path]
+        parts = hashlib.sha256()
+        for path in files:
+            parts.update(path.name.encode() + b"\0" + (path.read_bytes() if path.is_file() else b"") + b"\0")
+        return parts.hexdigest()[:16]
+
+    def _text(self, path: Path) -> str:
+        try:
+            return path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise CourseError(
+                f"{self.folder.name} needs {path.name}, and {path.parent.name}/ has no such file."
+            ) from None
+
+
+@dataclass(frozen=True)
+class Course:
+    """A course: its manifest and its labs."""
+
+    root: Path
+    manifest: CourseManifest
+    labs: Sequence[Lab]
+
+    @property
+    def templates(self) -> Path:
+        """Folder of the pages' templates."""
+        return self.root / "templates"
+
+    def lab(self, lab_id: str) -> Lab:
+        """Return one lab; UsageError with a suggestion when there is none of that name."""
+        for lab in self.labs:
+            if lab.id == lab_id:
+                return lab
+        near = difflib.get_close_matches(lab_id, [lab.id for lab in self.labs], 1)
+        meant = f"Did you mean {near[0]}?" if near else "`grade list` shows the labs."
+        raise UsageError(f"there is no lab {lab_id!r}. {meant}")
+
+
+def load(root: Path) -> Course:
+    """Read the course at `root`; CourseError when a manifest is wrong."""
+    manifest = read(root / "exercises" / "course.toml", CourseManifest)
+    labs = []
+    for name in manifest.labs:
+        folder = root / "exercises" / name
+        labs.append(Lab(root, folder, read(folder / "lab.toml", LabManifest)))
+    ids = [lab.id for lab in labs]
+    if len(ids) != len(set(ids)):
+        raise CourseError("exercises/course.toml: two labs have the same id.")
+    return Course(root, manifest, labs)
+
+
+def definition_span(source: str, name: str, where: str) -> tuple[int, int]:
+    """Return the (start, end) character span of the top-level function or class `name` in `source`."""
+    for node in ast.parse(source).body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name == name:
+            starts = [0]
+            for line in source.splitlines(keepends=True):
+                starts.append(starts[-1] + len(line))
+            first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+            assert node.end_lineno is not None
+            return starts[first - 1], starts[node.end_lineno]
+    raise CourseError(f"{where} defines no {name}, which lab.toml lists as a task.")
+
+
+def apply_edits(source: str, edits: Sequence[Edit], where: str = "the reference") -> str | None:
+    """Return `source` with all `edits` applied to the original text, or None where two of them overlap.
+
+    Each `find` must occur exactly once in its task's function; CourseError otherwise.
+    """
+    spans: list[tuple[int, int, str]] = []
+    for edit in edits:
+        start, end = definition_span(source, edit.task, where)
+        body = source[start:end]
+        if edit.code is not None:
+            spans.append((start, end, edit.code if edit.code.endswith("\n") else edit.code + "\n"))
+        for piece in edit.replacements:
+            count = body.count(piece.find)
+            if count != 1:
+                raise CourseError(
+                    f"{edit.task}/{edit.id}: `find` must occur exactly once in {edit.task} of {where}, "
+                    f"but it occurs {count} times: {piece.find!r:.100}"
+                )
+            at = start + body.index(piece.find)
+            spans.append((at, at + len(piece.find), piece.put))
+    spans.sort(key=lambda span: span[:2])
+    for (_, end, _), (start, _, _) in zip(spans, spans[1:], strict=False):
+        if start < end:
+            return None
+    for start, end, put in reversed(spans):
+        source = source[:start] + put + source[end:]
+    return source

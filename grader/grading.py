@@ -1,0 +1,225 @@
+"""The one door: `grade(job, bench) -> LabResult`. A student's run, the cohort, CI and the audit all come in here.
+
+The whole story: run the checks on the submission, ask what the mistakes look like, add up the points, write the record.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from grader import __version__
+from grader.checking import diagnosis, drawing
+from grader.checking.plugin import error_sentence
+from grader.checking.session import Bench, Examination, examine
+from grader.course import Lab
+from grader.manifest import Task
+from grader.results import (
+    CheckResult,
+    Diagnosis,
+    Environment,
+    LabResult,
+    Problem,
+    Score,
+    TaskResult,
+)
+from grader.sandbox.launcher import Sandbox
+from grader.scoring import earned, share_points, state, total
+from grader.submission import Submission
+
+
+@dataclass(frozen=True)
+class Job:
+    """One submission for one lab; no name: grading is blind."""
+
+    lab: Lab
+    submission: Submission
+    tasks: Sequence[str] | None = None  # None: all
+
+
+@contextlib.contextmanager
+def open_bench(lab: Lab, course_seed: int, sandbox: Sandbox | None = None) -> Iterator[Bench]:
+    """Open a bench for `lab` on `sandbox`, or on one of its own; close what it opened."""
+    own = None
+    if sandbox is None:
+        sandbox = own = Sandbox(lab.manifest.libraries, start_method="fork" if sys.platform == "linux" else "spawn")
+    try:
+        bench = Bench(lab, sandbox, course_seed)
+        try:
+            yield bench
+        finally:
+            bench.close()
+    finally:
+        if own is not None:
+            own.close()
+
+
+def grade(job: Job, bench: Bench) -> LabResult:
+    """Grade one submission on an open bench."""
+    return assess(job, bench)[0]
+
+
+def assess(job: Job, bench: Bench) -> tuple[LabResult, Examination]:
+    """Grade, and return beside the record the calls and distances it rests on: for the audit and for `repro`."""
+    started = time.monotonic()
+    durations: dict[str, float] = {}
+    with _timed(durations, "checks"):
+        seen = examine(bench, job.submission, job.tasks)
+    tasks, checks = [], []
+    with _timed(durations, "diagnosis"):
+        for task in job.lab.tasks:
+            if job.tasks is None or task.id in job.tasks:
+                task_checks = _check_results(task, seen)
+                checks += task_checks
+                tasks.append(_task_result(task, task_checks, seen, job, bench))
+    durations["total"] = round(time.monotonic() - started, 3)
+    durations |= {f"task {name}": round(seconds, 3) for name, seconds in seen.spent.items()}
+    result = LabResult(
+        lab=job.lab.id,
+        title=job.lab.manifest.title,
+        seed=bench.course_seed,
+        submission=job.submission.digest,
+        filename=job.submission.filename,
+        score=total((t.earned, t.possible) for t in tasks),
+        tasks=tasks,
+        checks=checks,
+        problem=_problem(seen),
+        environment=_environment(bench, durations, seen),
+    )
+    return result, seen
+
+
+def illustrate(result: LabResult, job: Job, bench: Bench) -> LabResult:
+    """Return `result` with the pictures of its tasks, drawn from public calls; a verdict need not wait for them."""
+    if result.problem is not None:
+        return result
+    limit = job.lab.manifest.limits.cpu_s
+    spent = result.environment.durations if result.environment else {}
+    runnable = [
+        task.id
+        for task in result.tasks
+        if job.submission.unfit(task.id, job.lab.task(task.id).signature) is None
+        and spent.get(f"task {task.id}", 0.0) < limit  # a task that hung would hang again
+    ]
+    if not runnable:
+        return result
+    bench.seat(job.submission)
+    graded = {task.id for task in result.tasks}
+    pictures = [picture for picture in drawing.draw(bench, runnable) if picture.task in graded]
+    bench.dismiss()
+    return result.model_copy(update={"pictures": pictures})
+
+
+def problem_result(lab: Lab, seed: int, filename: str, problem: Problem) -> LabResult:
+    """Return the record of a submission that could not be read: no check ran, nought points."""
+    possible = sum(task.points for task in lab.tasks)
+    return LabResult(
+        lab=lab.id,
+        title=lab.manifest.title,
+        seed=seed,
+        submission="",
+        filename=filename,
+        score=Score(earned=0, possible=possible),
+        tasks=[
+            TaskResult(id=t.id, title=t.title, function=t.id, earned=0, possible=t.points, state="not_started")
+            for t in lab.tasks
+        ],
+        checks=[],
+        problem=problem,
+    )
+
+
+def _check_results(task: Task, seen: Examination) -> list[CheckResult]:
+    found = [one for one in seen.checks if one.mark.task == task.id]
+    results = []
+    for one, points in zip(found, share_points(task.points, [f.mark.weight for f in found]), strict=True):
+        verdict = one.verdict
+        results.append(
+            CheckResult(
+                id=one.id,
+                task=task.id,
+                title=one.title,
+                outcome=verdict.outcome,
+                earned=points if verdict.outcome == "passed" else 0.0,
+                # A fault of ours takes the check out of the score, not the points out of the student.
+                possible=0.0 if verdict.outcome == "grader_error" else points,
+                visible=one.mark.visible,
+                message=verdict.message,
+                evidence=verdict.evidence,
+                frames=verdict.frames,
+                output=verdict.output,
+                unstable=verdict.unstable,
+            )
+        )
+    return results
+
+
+def _task_result(
+    task: Task, checks: Sequence[CheckResult], seen: Examination, job: Job, bench: Bench
+) -> TaskResult:
+    defined = job.submission.definitions.get(task.id)
+    return TaskResult(
+        id=task.id,
+        title=task.title,
+        function=task.id,
+        line=defined.line if defined else None,
+        earned=earned(checks),
+        possible=round(sum(check.possible for check in checks), 2),
+        state=state([check.outcome for check in checks]),
+        diagnosis=_diagnosis(task, checks, seen, bench, defined.returns if defined else ()),
+    )
+
+
+def _diagnosis(
+    task: Task, checks: Sequence[CheckResult], seen: Examination, bench: Bench, returns: Sequence[int]
+) -> Diagnosis | None:
+    settled = not any(check.unstable or check.outcome == "grader_error" for check in checks)
+    if not settled or not any(check.outcome in ("failed", "crashed") for check in checks):
+        return None
+    edits = [edit for edit in bench.oracle.misconceptions if edit.task == task.id]
+    return diagnosis.diagnose(seen.scripts.get(task.id, []), bench.oracle, edits, returns)
+
+
+def _problem(seen: Examination) -> Problem | None:
+    if seen.fault is not None:
+        return Problem(kind="grader_error", message=str(seen.fault))
+    if seen.interrupted:
+        return Problem(kind="interrupted", message="Interrupted: only the checks that had ended are here.")
+    error = seen.load_error
+    if error is None:
+        return None
+    kinds = {"raised": "import_error", "timed_out": "import_timed_out"}
+    at = f"line {error.line}: " if error.line else ""
+    message = f"{at}{error_sentence(error, visible=True)}"
+    return Problem(kind=kinds.get(error.kind, "import_crashed"), message=message, line=error.line)
+
+
+def _environment(bench: Bench, durations: dict[str, float], seen: Examination) -> Environment:
+    sandbox = bench.sandbox
+    ran = bool(seen.spent) or seen.load_error is not None
+    if ran:
+        sandbox.ready()
+    return Environment(
+        grader=__version__,
+        python=platform.python_version(),
+        platform=f"{platform.system()} {platform.machine()}",
+        libraries=dict(sandbox.versions) if ran else {},
+        start_method=sandbox.start_method,
+        sandbox=dict(sandbox.layers) if ran else {},
+        isolation=sandbox.isolation if ran else "full",
+        graded_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        durations=durations,
+    )
+
+
+@contextlib.contextmanager
+def _timed(durations: dict[str, float], name: str) -> Iterator[None]:
+    before = time.monotonic()
+    yield
+    durations[name] = round(time.monotonic() - before, 3)
+

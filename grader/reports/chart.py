@@ -1,0 +1,161 @@
+"""Where the marks of a chart go: scales, ticks, lines. Only numbers; the template draws them as SVG."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from grader.reports.words import number
+from grader.results import Picture
+
+WIDTH, HEIGHT = 520, 280
+LEFT, RIGHT, TOP, BOTTOM = 62, 16, 12, 50
+FAR = 4.0  # a student's line may reach this many times beyond the others before it leaves the frame
+TABLE_ROWS = 21
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A labelled place on an axis."""
+
+    at: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """One drawn series: SVG points in the frame's own coordinates."""
+
+    label: str
+    kind: str
+    path: str
+    dots: list[tuple[float, float]]
+    leaves: str
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Everything the chart's macro needs."""
+
+    x_ticks: list[Tick]
+    y_ticks: list[Tick]
+    lines: list[Line]
+    limits: list[Tick]
+    table: tuple[list[str], list[list[str]]]
+    empty: bool
+
+
+def _step(span: float, most: int) -> float:
+    """Return the smallest of 1, 2, 2.5 or 5 times a power of ten that gives at most `most` steps."""
+    rough = span / most
+    power = 10.0 ** math.floor(math.log10(rough))
+    return next(factor * power for factor in (1.0, 2.0, 2.5, 5.0, 10.0) if factor * power >= rough * (1 - 1e-9))
+
+
+def _linear_ticks(low: float, high: float, most: int) -> list[float]:
+    step = _step(high - low, most)
+    first = math.ceil(low / step - 1e-9)
+    last = math.floor(high / step + 1e-9)
+    return [round(i * step, 12) for i in range(first, last + 1)]
+
+
+def _label(value: float) -> str:
+    text = f"{value:g}"
+    if value and not 1e-3 <= abs(value) < 1e5:
+        mantissa, exponent = f"{value:.1e}".split("e")
+        text = f"{float(mantissa):g}e{int(exponent)}"
+    return text.replace("-", "−")
+
+
+def _widened(low: float, high: float) -> tuple[float, float]:
+    if high > low:
+        return low, high
+    room = abs(low) * 0.5 or 1.0
+    return low - room, high + room
+
+
+def _y_range(picture: Picture) -> tuple[float, float]:
+    """Return the range of y: the reference, the limits, and of the student's line what is not absurdly far."""
+    trusted = [y for s in picture.series if s.role != "yours" for _, y in s.points]
+    trusted += [y for _, y in picture.limits]
+    theirs = [y for s in picture.series if s.role == "yours" for _, y in s.points]
+    if not trusted:
+        trusted, theirs = theirs, []
+    if picture.log_y:
+        logs = [math.log10(y) for y in trusted]
+        low, high = min(logs), max(logs)
+        room = max(2.0, high - low)
+        logs += [min(max(math.log10(y), low - room), high + room) for y in theirs]
+        return _widened(math.floor(min(logs) + 1e-9), math.ceil(max(logs) - 1e-9))
+    low, high = min(trusted), max(trusted)
+    room = FAR * ((high - low) or abs(high) or 1.0)
+    inside = [min(max(y, low - room), high + room) for y in theirs]
+    low, high = min(trusted + inside), max(trusted + inside)
+    if low >= 0 and low < 0.6 * high:
+        low = 0.0
+    low, high = _widened(low, high)
+    step = _step(high - low, 5)
+    return math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
+
+
+def layout(picture: Picture) -> Layout:
+    """Place the series of `picture` in a frame of WIDTH x HEIGHT."""
+    xs = [x for series in picture.series for x, _ in series.points]
+    if not xs:
+        return Layout([], [], [], [], ([], []), empty=True)
+    x_low, x_high = _widened(min(xs), max(xs))
+    y_low, y_high = _y_range(picture)
+    inner_w, inner_h = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+
+    def at_x(x: float) -> float:
+        return round(LEFT + (x - x_low) / (x_high - x_low) * inner_w, 1)
+
+    def at_y(y: float) -> float:
+        value = math.log10(y) if picture.log_y else y
+        share = (value - y_low) / (y_high - y_low)
+        return round(TOP + (1 - min(max(share, -3.0), 4.0)) * inner_h, 1)
+
+    if picture.log_y:
+        decades = int(y_high - y_low)
+        every = max(1, math.ceil(decades / 5))
+        y_values = [10.0**e for e in range(math.ceil(y_low), math.floor(y_high) + 1, every)]
+    else:
+        y_values = _linear_ticks(y_low, y_high, 5)
+    x_values = _linear_ticks(x_low, x_high, 6)
+    seen: dict[str, int] = {}
+    lines = []
+    for series in picture.series:
+        turn = seen.get(series.role, 0)
+        seen[series.role] = turn + 1
+        placed = [(at_x(x), at_y(y)) for x, y in series.points]
+        out = [
+            y for (_, y), (_, at) in zip(series.points, placed, strict=True) if not TOP - 1 <= at <= HEIGHT - BOTTOM + 1
+        ]
+        lines.append(
+            Line(
+                label=series.label,
+                kind=f"{series.role} d{min(turn, 3)}",
+                path=" ".join(f"{x:g},{y:g}" for x, y in placed),
+                dots=placed if len(placed) <= 16 else [],
+                leaves=f"leaves the frame, up to {number(max(out, key=abs))}" if out else "",
+            )
+        )
+    return Layout(
+        x_ticks=[Tick(at_x(x), _label(x)) for x in x_values],
+        y_ticks=[Tick(at_y(y), _label(y)) for y in y_values],
+        lines=lines,
+        limits=[Tick(at_y(y), label) for label, y in picture.limits],
+        table=_table(picture),
+        empty=False,
+    )
+
+
+def _table(picture: Picture) -> tuple[list[str], list[list[str]]]:
+    """Return head and rows of the numbers behind a chart: at most TABLE_ROWS places of x, evenly chosen."""
+    by_x = [dict(series.points) for series in picture.series]
+    xs: Sequence[float] = sorted({x for values in by_x for x in values})
+    if len(xs) > TABLE_ROWS:
+        xs = [xs[round(i * (len(xs) - 1) / (TABLE_ROWS - 1))] for i in range(TABLE_ROWS)]
+    rows = [[f"{x:g}", *(f"{values[x]:.4g}" if x in values else "–" for values in by_x)] for x in xs]
+    return [picture.x_label or "x", *(series.label for series in picture.series)], rows

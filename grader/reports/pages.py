@@ -1,0 +1,46 @@
+"""What every HTML page is made with: Jinja with autoescape, the stylesheet and its hash, backticks as code."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from grader.reports.words import clean
+
+
+def ticks(text: str) -> Markup:
+    """Escape `text` and set what stands between backticks as code. Harmless for any text."""
+    parts = clean(text).split("`")
+    if len(parts) % 2 == 0:  # an odd backtick: leave all as they are
+        return escape(clean(text))
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if i % 2 else escape(part) for i, part in enumerate(parts)
+    )
+
+
+def environment(templates_dir: Path) -> Environment:
+    """Return the Jinja environment of all pages."""
+    jinja = Environment(
+        loader=FileSystemLoader(templates_dir),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    jinja.filters["ticks"] = ticks
+    return jinja
+
+
+def stylesheet(templates_dir: Path, names: Sequence[str]) -> tuple[Markup, str]:
+    """Return the joined stylesheet and the base64 sha256 that the page's content security policy names."""
+    text = "".join((templates_dir / name).read_text(encoding="utf-8") for name in names)
+    css = re.sub(r"\s*\n\s*", "", re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL))
+    if "<" in css or "@import" in css or "url(" in css:
+        raise ValueError("a stylesheet of a report holds no '<', no @import and no url()")
+    return Markup(css), base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()

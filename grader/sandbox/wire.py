@@ -1,0 +1,132 @@
+"""Requests as bytes, and answers' frames read from a channel as they arrive. Runs in the judge.
+
+The format stands in docs/design.md; the framing itself is shared with the worker.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+import socket
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from grader.errors import InternalError
+from grader.recipes import Recipe
+from grader.sandbox.worker import frames
+
+if TYPE_CHECKING:
+    import numpy as np
+
+CHUNK = 1 << 20
+MAX_SEQUENCE = 1 << 32
+
+
+class Request:
+    """One request on its way to bytes: JSON with placeholders, and the literal arrays that travel beside it."""
+
+    def __init__(self, request: Mapping[str, Any], arrays: Sequence[np.ndarray] = ()) -> None:
+        """Encode `request`; `arrays` are what `{"$tensor": i}` placeholders in it already refer to."""
+        self._table: list[dict[str, Any]] = []
+        self._chunks: list[bytes] = []
+        for array in arrays:
+            self._literal(array)
+        values = ("args", "kwargs")
+        self._json = {key: value for key, value in request.items() if key not in values}
+        if "args" in request:
+            self._json["args"] = [self._value(item) for item in request["args"]]
+        if "kwargs" in request:
+            self._json["kwargs"] = {name: self._value(item) for name, item in request["kwargs"].items()}
+        if self._table:
+            self._json["tensors"] = self._table
+
+    def frame(self, sequence: int, data: bytes = b"") -> bytes:
+        """Return the whole frame; `data` is a source file where there are no arrays."""
+        text = frames.dumps(self._json)
+        body = data or b"".join(self._chunks)
+        if len(text) > frames.MAX_JSON or len(body) > frames.MAX_DATA:
+            raise InternalError(f"A request of {len(text)} + {len(body)} bytes is larger than a frame may be.")
+        return frames.header(sequence, len(text), len(body)) + text + body
+
+    def _value(self, value: Any) -> Any:
+        if value is None or isinstance(value, bool | int | str):
+            return value
+        if isinstance(value, float):
+            return value if math.isfinite(value) else {"$float": str(value)}
+        if isinstance(value, Recipe):
+            args = [self._value(item) for item in value.args]
+            return {"$recipe": [value.op, args, {k: self._value(v) for k, v in value.kwargs.items()}]}
+        if isinstance(value, tuple):
+            return {"$tuple": [self._value(item) for item in value]}
+        if isinstance(value, list):
+            return [self._value(item) for item in value]
+        if isinstance(value, dict):
+            if len(value) == 1 and next(iter(value)) in ("$tensor", "$recipe", "$tuple", "$dict", "$float"):
+                return value  # encoded already
+            return {"$dict": [[self._value(k), self._value(v)] for k, v in value.items()]}
+        if hasattr(value, "__array_interface__"):
+            return self._literal(value)
+        raise InternalError(f"A check passes a {type(value).__name__}; calls take plain values, arrays and recipes.")
+
+    def _literal(self, array: Any) -> dict[str, int]:
+        import numpy as np
+
+        array = np.asarray(array)
+        body = array.tobytes(order="C")
+        self._table.append({"dtype": array.dtype.name, "shape": list(array.shape), "nbytes": len(body)})
+        self._chunks.append(body)
+        return {"$tensor": len(self._table) - 1}
+
+
+class Sequence32:
+    """Sequence numbers that start anywhere and grow by random steps, so that none can be guessed ahead."""
+
+    def __init__(self) -> None:
+        """Pick the start."""
+        self._last = secrets.randbelow(MAX_SEQUENCE)
+
+    def next(self) -> int:
+        """Return the next number."""
+        self._last = (self._last + 1 + secrets.randbelow(1 << 16)) % MAX_SEQUENCE
+        return self._last
+
+
+class FrameReader:
+    """Puts one frame together from what has arrived; memory grows only with bytes that really came."""
+
+    def __init__(self) -> None:
+        """Start with nothing."""
+        self._bytes = bytearray()
+        self._lengths: tuple[int, int, int] | None = None
+
+    def read(self, channel: socket.socket) -> tuple[int, bytes, bytes] | None:
+        """Read what is there; return (sequence, JSON, data) once a frame is complete.
+
+        EOFError when the other side has closed, BadFrame when this is not a frame.
+        """
+        wanted = self._missing()
+        if wanted:
+            try:
+                part = channel.recv(min(wanted, CHUNK))
+            except (BlockingIOError, InterruptedError):
+                return None
+            except ConnectionError:
+                part = b""
+            if not part:
+                raise EOFError
+            self._bytes += part
+        if self._lengths is None and len(self._bytes) == frames.HEADER.size:
+            self._lengths = frames.parse_header(bytes(self._bytes))
+        if self._lengths is None or self._missing():
+            return None
+        sequence, json_bytes, _ = self._lengths
+        start, middle = frames.HEADER.size, frames.HEADER.size + json_bytes
+        frame = sequence, bytes(self._bytes[start:middle]), bytes(self._bytes[middle:])
+        self._bytes, self._lengths = bytearray(), None
+        return frame
+
+    def _missing(self) -> int:
+        size = frames.HEADER.size
+        if self._lengths is not None:
+            size += self._lengths[1] + self._lengths[2]
+        return size - len(self._bytes)

@@ -1,0 +1,43 @@
+"""What a student is told of an exception: its type, its words, and the lines of their own file. Runs in the worker."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .codec import name_of
+
+MAX_FRAMES = 8
+MAX_MESSAGE = 4000
+MAX_CODE = 200
+
+
+def describe(error: BaseException, filename: str, lines: list[str]) -> dict[str, Any]:
+    """Return type, message, the student's own frames (outermost first, the last few) and the line to look at."""
+    frames = _frames(error, filename, lines)
+    line = frames[-1]["line"] if frames else None
+    if isinstance(error, SyntaxError) and error.filename == filename:
+        line = error.lineno
+        message = str(error.msg)
+    else:
+        message = _message(error)
+    return {"type": name_of(type(error)), "message": message[:MAX_MESSAGE], "frames": frames, "line": line}
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str.__str__(str(error))
+    except BaseException:
+        return "(its message cannot be shown: __str__ raised)"
+
+
+def _frames(error: BaseException, filename: str, lines: list[str]) -> list[dict[str, Any]]:
+    found = []
+    step = error.__traceback__
+    while step is not None:
+        code = step.tb_frame.f_code
+        if code.co_filename == filename:
+            number = step.tb_lineno
+            text = lines[number - 1].strip() if 0 < number <= len(lines) else ""
+            found.append({"line": number, "function": code.co_name[:80], "code": text[:MAX_CODE]})
+        step = step.tb_next
+    return found[-MAX_FRAMES:]

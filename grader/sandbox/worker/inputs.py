@@ -1,0 +1,84 @@
+"""What a call did to its inputs: tensors changed in place, generators drawn from, the global random state moved.
+
+Runs in the worker. Copies are kept from before the call; a reader is told the parameter's name.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from types import FunctionType
+from typing import Any
+
+import torch
+
+from .codec import Encoder, plain, true_types
+
+GLOBAL_SEED = 1234
+
+_Base, _Generator = torch._C.TensorBase, torch._C.Generator
+_equal, _rand, _manual_seed = torch.equal, torch.rand, torch.manual_seed
+_global_state, _random_seed = torch.default_generator.get_state, random.seed
+
+
+class Inputs:
+    """The inputs of one call, watched from before it."""
+
+    def __init__(self, named: dict[str, Any]) -> None:
+        """Keep a copy of every tensor among the inputs, and set the global random state."""
+        self._tensors: list[tuple[str, Any, Any]] = []
+        self._generators: list[tuple[str, Any]] = []
+        for name, value in named.items():
+            self._watch(name, value)
+        _manual_seed(GLOBAL_SEED)
+        _random_seed(GLOBAL_SEED)
+        if "numpy.random" in sys.modules:
+            sys.modules["numpy.random"].seed(GLOBAL_SEED)
+        self._state = _global_state()
+
+    def _watch(self, name: str, value: Any) -> None:
+        kinds = true_types(value)
+        if _Base in kinds:
+            bare = plain(value)
+            self._tensors.append((name, value, bare if bare.device.type == "meta" else bare.clone()))
+        elif _Generator in kinds:
+            self._generators.append((name, value))
+        elif list in kinds or tuple in kinds:
+            for index, item in enumerate(value):
+                self._watch(f"{name}[{index}]", item)
+        elif dict in kinds:
+            for key, item in value.items():
+                self._watch(f"{name}[{key!r}]", item)
+
+    def global_rng_moved(self) -> bool:
+        """Say whether the call drew from torch's global generator or seeded it."""
+        return not _equal(self._state, _global_state())
+
+    def changed(self, encoder: Encoder) -> dict[str, Any]:
+        """Return the tensors that no longer hold what they held, encoded, by parameter name."""
+        return {
+            name: encoder.value(tensor) for name, tensor, kept in self._tensors if not _same(plain(tensor), kept)
+        }
+
+    def next_draw(self) -> dict[str, float]:
+        """Return the next uniform number of every generator among the inputs."""
+        return {name: _rand((), generator=generator).item() for name, generator in self._generators}
+
+
+def _same(now: Any, kept: Any) -> bool:
+    if now.shape != kept.shape or now.dtype != kept.dtype or now.device != kept.device:
+        return False
+    if now.device.type == "meta" or _equal(now, kept):
+        return True
+    nan = now.isnan() & kept.isnan()
+    return bool(((now == kept) | nan).all())
+
+
+def by_name(function: Any, args: list[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a call by the callee's parameter names, without running any of its code."""
+    names: tuple[str, ...] = ()
+    if type(function) is FunctionType:
+        code = function.__code__
+        names = code.co_varnames[: code.co_argcount]
+    named = {names[i] if i < len(names) else f"arg{i}": value for i, value in enumerate(args)}
+    return named | kwargs

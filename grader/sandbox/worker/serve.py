@@ -1,0 +1,121 @@
+"""The worker's loop: loads the public scenarios and one source file, answers calls, one frame each way.
+
+From the moment a source is loaded nothing in this process is trusted; the judge takes its answers as data.
+"""
+
+from __future__ import annotations
+
+import linecache
+import os
+import sys
+import time
+from types import ModuleType
+from typing import Any
+
+from . import frames
+from .codec import Encoder, decode, refused, tensors
+from .errors import describe
+from .inputs import Inputs, by_name
+
+CHANNEL = 3
+
+_exit, _clock = os._exit, time.perf_counter
+
+
+class Undefined(Exception):
+    """The request names something that the source does not define."""
+
+
+class Worker:
+    """What has been loaded, and how it is called."""
+
+    def __init__(self) -> None:
+        """Start with nothing loaded."""
+        self.submission: ModuleType | None = None
+        self.scenarios: ModuleType | None = None
+        self.filename = ""
+        self.lines: list[str] = []
+
+    def load(self, name: str, role: str, source: bytes) -> None:
+        """Run a source file as a module of its own."""
+        if role == "submission":
+            self.filename = name
+            self.lines = source.decode("utf-8", "replace").splitlines()
+        # Dataclasses and typing look a class's module up in sys.modules, so it stands there under its own name.
+        module = ModuleType(name.removesuffix(".py"))
+        module.__file__ = name
+        text = source.decode("utf-8", "replace")
+        linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+        code = compile(source, name, "exec", dont_inherit=True)
+        sys.modules[module.__name__] = module
+        exec(code, module.__dict__)
+        if role == "submission":
+            self.submission = module
+        else:
+            self.scenarios = module
+
+    def call(self, request: dict[str, Any], data: bytes, encoder: Encoder) -> dict[str, Any]:
+        """Call one function of the submission, or play one scenario with it."""
+        literals = tensors(request.get("tensors", []), data)
+        args = [decode(item, literals) for item in request.get("args", [])]
+        kwargs = {name: decode(item, literals) for name, item in request.get("kwargs", {}).items()}
+        if request["op"] == "play":
+            function = self._named(self.scenarios, "scenarios.py", request["scenario"])
+            named = by_name(function, [], kwargs)
+            args = [self.submission, *args]
+        else:
+            function = self._named(self.submission, self.filename, request["function"])
+            named = by_name(function, args, kwargs)
+        inputs = Inputs(named)
+        start = _clock()
+        result = function(*args, **kwargs)
+        seconds = _clock() - start
+        moved = inputs.global_rng_moved()
+        return {
+            "value": encoder.value(result),
+            "changed": inputs.changed(encoder),
+            "next_draw": inputs.next_draw(),
+            "global_rng_moved": moved,
+            "tensors": encoder.table,
+            "seconds": seconds,
+        }
+
+    @staticmethod
+    def _named(module: ModuleType | None, filename: str, name: str) -> Any:
+        if module is None or name not in module.__dict__:
+            raise Undefined(f"{filename} defines no {name}")
+        return module.__dict__[name]
+
+    def answer(self, request: dict[str, Any], data: bytes, encoder: Encoder) -> dict[str, Any]:
+        """Do what a request asks; whatever student code raises is part of the answer."""
+        try:
+            if request["op"] == "load":
+                self.load(request["name"], request["role"], data)
+                return {"value": None}
+            return self.call(request, data, encoder)
+        except BaseException as error:
+            encoder.table.clear()
+            encoder.chunks.clear()
+            return {"error": describe(error, self.filename, self.lines)}
+
+
+def serve(channel: int, report: dict[str, Any]) -> None:
+    """Say that the worker is up and which layers hold it, then answer until the judge hangs up. Never returns."""
+    worker = Worker()
+    frames.send(channel, 0, {"up": report})
+    while True:
+        received = frames.receive(channel)
+        if received is None:
+            _exit(0)
+        sequence, request, data = received
+        encoder = Encoder()
+        answer = worker.answer(request, data, encoder)
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except BaseException:  # the student closed or replaced it; what was printed is lost, the answer is not
+                continue
+        try:
+            frames.send(channel, sequence, answer, encoder.chunks)
+        except (frames.BadFrame, ValueError, TypeError, RecursionError):
+            frames.send(channel, sequence, {"value": refused("too_large", "more data than fits into an answer")})

@@ -1,0 +1,50 @@
+"""From outcomes to points. Pure functions of plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+
+from grader.results import CheckResult, Outcome, Score, TaskState
+
+
+def share_points(points: int, weights: Sequence[int]) -> list[float]:
+    """Split a task's points over its checks by weight, each rounded to two digits; together they are the points."""
+    total = sum(weights)
+    shares, before = [], Fraction(0)
+    for weight in weights:
+        # Rounding the running sum, not each share, keeps the total exact.
+        after = before + Fraction(points * weight, total)
+        shares.append(float(round(round(after, 2) - round(before, 2), 2)))
+        before = after
+    return shares
+
+
+def earned(checks: Iterable[CheckResult]) -> float:
+    """Return the points that checks earned, rounded to two digits."""
+    return round(sum(check.earned for check in checks), 2)
+
+
+def total(parts: Iterable[tuple[float, float]]) -> Score:
+    """Add up (earned, possible) pairs."""
+    parts = list(parts)
+    return Score(earned=round(sum(p[0] for p in parts), 2), possible=round(sum(p[1] for p in parts), 2))
+
+
+def state(outcomes: Sequence[Outcome]) -> TaskState:
+    """Return a task's state from its checks' outcomes.
+
+    `ungraded` (a fault of ours) outranks all: nothing may then be said of the student. A task is `not_started` when
+    none of its checks was run, `crashed` when every check that did not pass crashed or ran out of time.
+    """
+    if "grader_error" in outcomes:
+        return "ungraded"
+    if all(outcome == "passed" for outcome in outcomes):
+        return "passed"
+    if all(outcome == "skipped" for outcome in outcomes):
+        return "not_started"
+    if "passed" in outcomes:
+        return "partly"
+    if all(outcome in ("crashed", "timed_out", "skipped") for outcome in outcomes):
+        return "crashed"
+    return "not_yet"

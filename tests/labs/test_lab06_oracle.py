@@ -1,0 +1,125 @@
+"""Lab 06's reference against diffusers' own StableDiffusionPipeline: recorded always, live where transformers is there."""
+
+import importlib.util
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def load(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+reference = load(ROOT / "reference" / "lab06_pipeline.py")
+scenarios = load(ROOT / "exercises" / "lab06_pipeline" / "scenarios.py")
+recipe = load(ROOT / "fixtures" / "recipes" / "golden_lab06.py")
+golden = load_file(recipe.GOLDEN)
+
+# From lab.toml: what moves between machines is a third of it.
+TOLERANCE = {"atol": 2e-4, "rtol": 1e-3}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("case", recipe.CASES)
+def test_agrees_with_the_recorded_pipeline(case):
+    outcome = scenarios.sample(reference, **recipe.inputs(case))
+    torch.testing.assert_close(outcome["latents"], golden[f"{case}.latents"], **TOLERANCE)
+    assert torch.equal(recipe.calls_as_tensor(outcome["calls"]), golden[f"{case}.calls"])
+
+
+@pytest.mark.parametrize("case", recipe.CASES)
+def test_agrees_with_the_live_pipeline_to_the_bit(case):
+    pytest.importorskip("transformers", reason="StableDiffusionPipeline needs transformers: install the oracle extra")
+    library = scenarios.sample(recipe.LibraryPipeline(scenarios), **recipe.inputs(case))
+    ours = scenarios.sample(reference, **recipe.inputs(case))
+    assert torch.equal(ours["latents"], library["latents"])
+    assert ours["calls"] == library["calls"]
+
+
+def test_the_recording_says_where_it_comes_from():
+    with safe_open(recipe.GOLDEN, "pt") as file:
+        assert file.metadata()["source"] == "diffusers.StableDiffusionPipeline.__call__"
+    assert set(golden) == {f"{case}.{part}" for case in recipe.CASES for part in ("latents", "calls")}
+
+
+def test_guidance_between_equal_conditions_is_no_guidance():
+    given = recipe.inputs("euler")
+    given["uncond"] = given["cond"]
+    guided = scenarios.sample(reference, **given)["latents"]
+    plain = scenarios.sample(reference, **{**given, "guidance_scale": 1.0})["latents"]
+    torch.testing.assert_close(guided, plain, **TOLERANCE)
+
+
+def test_a_sample_does_not_depend_on_its_batch():
+    given = recipe.inputs("dpm")
+    one = scenarios.sample(reference, **given)["latents"]
+    doubled = {name: torch.cat([given[name], given[name]]) for name in ("noise", "cond", "uncond")}
+    two = scenarios.sample(reference, **{**given, **doubled})["latents"]
+    torch.testing.assert_close(two, torch.cat([one, one]), **TOLERANCE)
+
+
+def test_a_used_scheduler_starts_afresh():
+    given = recipe.inputs("heun")
+    scheduler = scenarios.make_scheduler("heun")
+    unet = scenarios.make_unet(4, 8, seed=0).requires_grad_(False)
+    rest = [given[name] for name in ("noise", "cond", "uncond", "guidance_scale")]
+    first = reference.denoise_loop(unet, scheduler, *rest, 2)
+    assert torch.equal(reference.denoise_loop(unet, scheduler, *rest, 2), first)
+
+
+def test_one_euler_step_by_hand():
+    """From sigma to 0 in one step the latents are x - sigma * eps: with eps = 0.5 everywhere, noise * init - sigma / 2."""
+    scheduler = scenarios.make_scheduler("euler_linspace")
+    noise = torch.randn(1, 4, 2, 2, generator=torch.Generator().manual_seed(0))
+    seen = []
+
+    def half(sample, t, encoder_hidden_states):
+        seen.append(sample)
+        return SimpleNamespace(sample=torch.full_like(sample, 0.5))
+
+    latents = reference.denoise_loop(half, scheduler, noise, torch.zeros(1, 1, 1), torch.zeros(1, 1, 1), 1.0, 1)
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
+    alpha_bar = torch.cumprod(1 - betas, dim=0)[999 if float(scheduler.timesteps[0]) == 999 else 0]
+    sigma = float(((1 - alpha_bar) / alpha_bar).sqrt())
+    start = noise * float(scheduler.init_noise_sigma)
+    torch.testing.assert_close(seen[0], start / (sigma**2 + 1) ** 0.5)
+    torch.testing.assert_close(latents, start - 0.5 * sigma)
+
+
+def test_the_call_budget_stops_a_loop_that_walks_the_training_grid():
+    given = recipe.inputs("euler")
+    forgetful = SimpleNamespace(
+        denoise_loop=lambda unet, scheduler, noise, cond, uncond, guidance_scale, steps: [
+            unet(noise, t, encoder_hidden_states=cond) for t in scheduler.timesteps
+        ]
+    )
+    with pytest.raises(scenarios.TooManyCalls, match="more than 20"):
+        scenarios.sample(forgetful, **given)
+
+
+def test_the_harness_leaves_the_global_random_state_alone():
+    before = torch.get_rng_state()
+    scenarios.make_unet(4, 8, seed=0)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_no_parameter_of_the_harness_model_is_left_at_zero():
+    unet = scenarios.make_unet(4, 8, seed=0)
+    assert all(float(parameter.detach().abs().min()) > 0 for parameter in unet.parameters() if parameter.numel() < 64)
+    assert all(float(parameter.detach().std()) > 0 for parameter in unet.parameters())
