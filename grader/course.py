@@ -82,8 +82,12 @@ class Lab:
     @cached_property
     def scenarios(self) -> str | None:
         """The public harness that runs in the workers, or None."""
-        path = self.folder / "scenarios.py"
-        return self._text(path) if path.is_file() else None
+        return self._text(self.scenarios_path) if self.scenarios_path.is_file() else None
+
+    @property
+    def scenarios_path(self) -> Path:
+        """The public harness's file."""
+        return self.folder / "scenarios.py"
 
     @cached_property
     def page(self) -> str:
@@ -119,7 +123,7 @@ class Lab:
     @cached_property
     def digest(self) -> str:
         """sha256 over everything that can change a verdict, first 16 digits."""
-        files = [self.checks_path, self.folder / "lab.toml", self.folder / "scenarios.py"]
+        files = [self.checks_path, self.folder / "lab.toml", self.scenarios_path]
         files += [self.folder / "misconceptions.toml", self.reference_path, self.answers_path]
         parts = hashlib.sha256()
         for path in files:

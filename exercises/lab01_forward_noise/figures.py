@@ -5,7 +5,19 @@ from typing import Any
 import numpy as np
 
 from fixtures.sprites import sprite
-from grader.kit import Chart, ImageGrid, array, error_images, figure, linear_betas, ones, randn, tensor, to_images, zeros
+from grader.kit import (
+    Chart,
+    ImageGrid,
+    array,
+    error_images,
+    figure,
+    linear_betas,
+    ones,
+    randn,
+    tensor,
+    to_images,
+    zeros,
+)
 
 TIMESTEPS = [0, 100, 250, 450, 700, 999]
 LEVELS = list(range(0, 1000, 37))

@@ -21,7 +21,7 @@ def mean_and_noise_of_one_step(play) -> ImageGrid:
     """One step taken 64 times: the average shows the mean, one draw shows the sample, their difference the noise."""
     x0 = array(sprite("ring", "purple")[None])
     yours, reference = play.scenario(
-        "many_draws", x0=x0, t=500, t_prev=400, betas=linear_betas(1000), draws=64, seed=PICTURE_SEED
+        "many_draws", x0=x0, t=250, t_prev=150, betas=linear_betas(1000), draws=64, seed=PICTURE_SEED
     )
     panels = [parts(reference)]
     rows = [("reference", to_images(panels[0]))]
@@ -30,9 +30,9 @@ def mean_and_noise_of_one_step(play) -> ImageGrid:
         rows.append(("yours", to_images(panels[1])))
         rows.append(("|error|, 0 to 1", error_images(panels[1], panels[0], 1.0)))
     return ImageGrid(
-        title="One step from t = 500 to 400: mean, sample, noise",
-        caption="The step is taken 64 times from one x_t. The average is nearly the mean; one draw minus it is the noise.",
-        alt="A noisy ring, the cleaner average of 64 steps from it, one single step, and the noise that this step added.",
+        title="One step from t = 250 to 150: mean, sample, noise",
+        caption="One x_t, 64 steps from it. Their average is nearly the mean; one draw minus it is the noise.",
+        alt="A noisy ring, the cleaner average of 64 steps from it, one single step, and the noise it added.",
         columns=["x_t", "average of 64", "one draw", "noise"],
         rows=rows,
     )

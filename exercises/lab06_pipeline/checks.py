@@ -39,9 +39,7 @@ def test_keeps_no_graph(compare, seed):
 @check("denoise_loop")
 def test_serves_a_multistep_solver(compare, seed):
     """With DPM-Solver++, which remembers earlier predictions, the loop still ends at the right latents."""
-    compare.play(
-        "sample", scheduler="dpm", **inputs(seed, 2, 6, 10, 7, 12), guidance_scale=4.0, steps=4, unet_seed=1
-    )
+    compare.play("sample", scheduler="dpm", **inputs(seed, 2, 6, 10, 7, 12), guidance_scale=4.0, steps=4, unet_seed=1)
 
 
 @check("denoise_loop")

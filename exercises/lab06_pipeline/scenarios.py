@@ -94,9 +94,7 @@ def make_scheduler(name):
 def sample(student, *, scheduler, noise, cond, uncond, guidance_scale, steps, unet_seed=0):
     """Run the loop on a tiny UNet; the answer is the latents and every call that the network got."""
     unet = make_unet(noise.shape[1], cond.shape[-1], unet_seed).requires_grad_(False)
-    latents = student.denoise_loop(
-        unet, make_scheduler(scheduler), noise, cond, uncond, guidance_scale, steps
-    )
+    latents = student.denoise_loop(unet, make_scheduler(scheduler), noise, cond, uncond, guidance_scale, steps)
     return {"latents": latents, "calls": unet.__dict__.get("calls", [])}
 
 
@@ -106,9 +104,7 @@ def gradients(student, *, scheduler, noise, cond, uncond, guidance_scale, steps,
     The calls are part of the answer, so that a loop that never ran says nothing.
     """
     unet = make_unet(noise.shape[1], cond.shape[-1], unet_seed).requires_grad_(True)
-    latents = student.denoise_loop(
-        unet, make_scheduler(scheduler), noise, cond, uncond, guidance_scale, steps
-    )
+    latents = student.denoise_loop(unet, make_scheduler(scheduler), noise, cond, uncond, guidance_scale, steps)
     remember = bool(getattr(latents, "requires_grad", False))
     return {"latents_remember_gradients": remember, "calls": unet.__dict__.get("calls", [])}
 
@@ -121,6 +117,7 @@ class SpriteDenoiser:
     """
 
     def __init__(self, sprites):
+        """Take the pictures, and make the schedule that the network would have been trained on."""
         self.sprites = sprites
         betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
         self.alphas_cumprod = torch.cumprod(1.0 - betas, dim=0)
@@ -158,8 +155,6 @@ def film(student, *, scheduler, sprites, wanted, noise, guidance_scale, steps):
     anything = torch.zeros(len(noise), 1, len(sprites))
     these = anything.clone()
     these[:, :, wanted] = 6.0
-    latents = student.denoise_loop(
-        SpriteDenoiser(sprites), made, noise, these, anything, guidance_scale, steps
-    )
+    latents = student.denoise_loop(SpriteDenoiser(sprites), made, noise, these, anything, guidance_scale, steps)
     size.append(float(latents.square().mean().sqrt()))
     return {"latents": latents, "size": size, "x0": x0}

@@ -44,7 +44,8 @@ class LiveOracle:
         self.answers: dict[record.Key, Answer] = {}
         self._lab = lab
         self._sandbox = sandbox
-        self._limits = Limits(cpu_s=lab.manifest.limits.cpu_s * 4, memory_mib=lab.manifest.limits.memory_mib)
+        # Each call has its own budget; the process may serve a whole cohort.
+        self._limits = Limits(cpu_s=24 * 3600.0, memory_mib=lab.manifest.limits.memory_mib)
         self._reference: Worker | None = None
         self._asked: Call | None = None
         self._edited: tuple[str, Worker] | None = None
@@ -64,7 +65,7 @@ class LiveOracle:
             if self._asked is not call:
                 self.ask(call)
             assert self._reference is not None
-            answer = self._reference.answer(Budget(self._limits.cpu_s))
+            answer = self._reference.answer(Budget(self._lab.manifest.limits.cpu_s * 4))
             self._asked = None
             if answer.error and answer.error.kind != "raised":
                 self._reference = None
@@ -86,15 +87,18 @@ class LiveOracle:
         return self.answers[key]
 
     def _run_edited(self, source: str, call: Call, budget: Budget) -> Answer:
-        if self._edited is None or self._edited[0] != source or not self._edited[1].alive:
-            if self._edited is not None:
-                self._edited[1].close()
-                self._edited = None
+        if self._edited is None or not self._edited[1].alive:
+            self._edited = None
             try:
                 self._edited = (source, self._start(source, self._lab.manifest.reference))
             except CourseError as error:
                 # An edit that does not even load answers nothing; the audit reports it as such.
                 return _failed("crashed", str(error))
+        elif self._edited[0] != source:
+            loaded = self._edited[1].replace(source.encode())
+            self._edited = (source, self._edited[1])
+            if loaded.error:
+                return _failed("crashed", loaded.error.message)
         worker = self._edited[1]
         worker.ask(call.request)
         return worker.answer(budget)

@@ -321,7 +321,7 @@ def repro_command(lab_id: str, check_id: str, path: Path, course_dir: str | None
         raise UsageError(f"{check_id} made no call: {chosen[0].message}")
     name = chosen[0].id.rsplit(".", 1)[-1]
     target = Path.cwd() / f"repro_{lab_id}_{name}.py"
-    desk.write(target, repro.script(chosen[0], calls, file, lab.scenarios))
+    desk.write(target, repro.script(chosen[0], calls, file, lab.scenarios_path))
     click.echo(f"Wrote {target.name}. Run it: python {target.name}   (put breakpoint() where you want to look)")
 
 

@@ -50,6 +50,7 @@ def _view(result: LabResult, page_url: str | None, hints: dict[str, list[str]]) 
     filename = words.shorten(words.clean_line(result.filename), 80)
     tasks = [_task(n, task, result, page_url, hints.get(task.id, []), rooms) for n, task in enumerate(result.tasks, 1)]
     first = words.next_task(result) if result.problem is None else None
+    first_checks = words.checks_of(result, first) if first else []
     return {
         "lab": words.clean_line(result.lab),
         "lab_title": words.clean_line(result.title),
@@ -61,6 +62,7 @@ def _view(result: LabResult, page_url: str | None, hints: dict[str, list[str]]) 
         "full_marks": result.problem is None and result.score.earned >= result.score.possible,
         "ungraded": [task["title"] for task in tasks if task["state"] == "ours"],
         "tasks": tasks,
+        "quote": words.clean_line((first_checks or result.checks)[0].id) if result.checks else None,
         "passed": sum(task["state"] == "pass" for task in tasks),
         "first": next((task for task in tasks if first is not None and task["id"] == first.id), None),
         "bar": {"width": BAR_WIDTH, "blocks": _bar(result.tasks)},
@@ -85,11 +87,13 @@ def _bar(tasks: list[TaskResult]) -> list[dict[str, Any]]:
     total = sum(task.possible for task in tasks)
     if not total:
         return []
-    unit = (BAR_WIDTH - 2 - gap * (len(tasks) - 1)) / total
+    unit = (BAR_WIDTH - 2 - gap * (sum(task.possible > 0 for task in tasks) - 1)) / total
     blocks, x = [], 1.0
     for n, task in enumerate(tasks, 1):
+        if not task.possible:
+            continue
         width = task.possible * unit
-        share = min(max(task.earned / task.possible, 0.0), 1.0) if task.possible else 0.0
+        share = min(max(task.earned / task.possible, 0.0), 1.0)
         blocks.append(
             {
                 "n": n,
@@ -124,13 +128,13 @@ def _environment(result: LabResult) -> dict[str, Any] | None:
     if env is None:
         return None
     libraries = [f"{name} {version}" for name, version in sorted(env.libraries.items())]
-    layers = [f"{layer}: {'on' if state is True else state or 'off'}" for layer, state in sorted(env.sandbox.items())]
+    on = [words.clean_line(layer) for layer, state in sorted(env.sandbox.items()) if state is True]
     return {
         "graded_at": words.clean_line(env.graded_at),
         "when": words.when(words.clean_line(env.graded_at)),
         "versions": ", ".join([f"alphabar {env.grader}", f"Python {env.python}", *libraries, env.platform]),
         "isolation": env.isolation,
-        "layers": ", ".join(layers),
+        "layers": words.joined(on),
         "start_method": env.start_method,
         "seconds": f"{env.durations['total']:.1f}" if "total" in env.durations else None,
     }
@@ -179,7 +183,7 @@ def _task(
         "gain": words.points(task.possible - task.earned),
         "gain_word": "point" if words.points(task.possible - task.earned) == "1" else "points",
         "state": state,
-        "word": words.STATES[task.state],
+        "word": "Not run" if result.problem and state == "none" else words.STATES[task.state],
         "diagnosis": _diagnosis(task, page_url),
         "checks": shown,
         "hidden": sum(not check.visible for check in checks),
@@ -207,7 +211,7 @@ def _check(check: CheckResult, filename: str, seen: dict[Any, str], rooms: dict[
     if check.outcome != "passed" and message:
         key = (check.outcome, message, tuple((f.line, f.code) for f in check.frames))
         same_as = seen.get(key)
-        seen.setdefault(key, title)
+        seen.setdefault(key, title.removesuffix("."))
     if same_as is None and check.outcome != "passed":
         frames = _frames(check.frames, filename, rooms)
     return {
@@ -232,15 +236,15 @@ def _check(check: CheckResult, filename: str, seen: dict[Any, str], rooms: dict[
 def _frames(frames: list[Frame], filename: str, rooms: dict[str, int]) -> list[dict[str, Any]]:
     """Return the student's lines, outermost first; of a deep recursion only both ends."""
     kept: list[Frame | None] = list(frames)
-    if len(frames) > MAX_FRAMES:
-        half = MAX_FRAMES // 2
+    half = MAX_FRAMES // 2 if rooms["text"] > TEXT_ROOM // 4 else 1
+    if len(frames) > 2 * half:
         kept = [*frames[:half], None, *frames[-half:]]
     return [
-        {"more": words.count(len(frames) - MAX_FRAMES, "call")}
+        {"more": words.count(len(frames) - 2 * half, "call")}
         if frame is None
         else {
             "more": None,
-            "where": f"{filename}, line {frame.line}, in {words.clean_line(frame.function)}",
+            "where": _fitting(f"{filename}, line {frame.line}, in {words.clean_line(frame.function)}", 200, rooms),
             "line": frame.line,
             "code": _fitting(frame.code, MAX_LINE, rooms),
         }

@@ -102,7 +102,7 @@ def render(result: LabResult, *, color: bool, ascii: bool, width: int, verbose: 
     """
     page = _Page(color, ascii, width)
     if verbose < 0:
-        _ending(page, result)
+        _ending(page, result, say_isolation=True)
         return page.text()
     filename = words.clean_line(result.filename)
     page.spread(
@@ -171,7 +171,7 @@ def _check(page: _Page, check: CheckResult, filename: str, verbose: int, before:
         page.wrap(words.OUR_FAULT, inner, fg="cyan")
         page.add(inner, page.style(words.clean_line(check.id), dim=True))
         return
-    message = words.shorten(_plain(check.message or ""), 1200)
+    message = words.shorten(words.clean(check.message or ""), 1200)
     told = (message, tuple((frame.line, frame.code) for frame in check.frames))
     if message and told in before:
         page.add(inner, page.style("the same as above", dim=True))
@@ -210,7 +210,7 @@ def _evidence(page: _Page, check: CheckResult, indent: str, verbose: int) -> Non
     if evidence.in_tolerances is not None:
         found.append(f"{words.number(evidence.in_tolerances)} times the tolerance")
     if evidence.where:
-        found.append(f"first difference at {words.clean_line(evidence.where)}")
+        found.append(f"first difference at {words.clean(evidence.where).replace(' ', '')}")
     if found:
         page.wrap(", ".join(found), indent, dim=True)
     if verbose > 0:
@@ -232,7 +232,7 @@ def _problem(page: _Page, result: LabResult, filename: str) -> None:
     sentence, _, code = words.shorten(words.clean(problem.message).strip("\n"), 2_000).partition("\n")
     if problem.line is not None:
         page.add(" " * 4, page.style(f"{filename}:{problem.line}", fg="magenta"))
-    page.wrap(sentence.replace("`", ""), " " * 4)
+    page.wrap(sentence, " " * 4)
     for line in code.rstrip().split("\n") if code.strip() else []:
         page.add(" " * 4, line)
 
@@ -244,13 +244,16 @@ def _isolation(page: _Page, result: LabResult) -> None:
         page.add()
 
 
-def _ending(page: _Page, result: LabResult) -> None:
+def _ending(page: _Page, result: LabResult, say_isolation: bool = False) -> None:
     """Write the last two lines: the score, and what to do next."""
     total = f"{words.points(result.score.earned)} of {words.points(result.score.possible)} points"
     done = result.problem is None and result.score.earned >= result.score.possible
     seconds = result.environment.durations.get("total") if result.environment else None
     left = page.style(total, fg="green" if done else None, bold=True)
     states = "" if result.problem is not None else words.summary(result)
+    note = words.isolation(result.environment) if say_isolation else None
+    if note is not None:
+        states = ", ".join(part for part in (states, note[0].lower()) if part)
     tail = f"{seconds:.1f} s" if seconds is not None else ""
     room = page.width - 4 - len(total) - len(states)
     page.add("  ", left, "  ", states, page.style(f"{tail:>{max(room, len(tail) + 2)}}", dim=True) if tail else "")

@@ -147,11 +147,11 @@ def isolation(environment: Environment | None) -> tuple[str, str] | None:
     """Return headline and detail where the code was not fully isolated, None where it was or nothing is recorded."""
     if environment is None or environment.isolation == "full":
         return None
-    off = [
-        f"{clean_line(layer)} ({clean_line(state)})" if isinstance(state, str) else clean_line(layer)
-        for layer, state in sorted(environment.sandbox.items())
-        if state is not True
-    ]
+    reasons: dict[str, list[str]] = {}
+    for layer, state in sorted(environment.sandbox.items()):
+        if state is not True:
+            reasons.setdefault(clean_line(state) if state else "", []).append(clean_line(layer))
+    off = [joined(layers) + (f" ({reason})" if reason else "") for reason, layers in reasons.items()]
     missing = f"Off: {'; '.join(off)}. " if off else ""
     if environment.isolation == "none":
         return (
@@ -162,6 +162,6 @@ def isolation(environment: Environment | None) -> tuple[str, str] | None:
 
 
 def summary(result: LabResult) -> str:
-    """Write how many tasks are in which state: "3 passed · 1 partly"."""
+    """Write how many tasks are in which state: "3 passed, 1 partly"."""
     states = [task.state for task in result.tasks]
-    return " · ".join(f"{states.count(state)} {word.lower()}" for state, word in STATES.items() if state in states)
+    return ", ".join(f"{states.count(state)} {word.lower()}" for state, word in STATES.items() if state in states)

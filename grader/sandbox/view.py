@@ -6,14 +6,13 @@ of torch (and diffusers) and of what they require, found in their metadata. Neve
 
 from __future__ import annotations
 
-import functools
 import importlib.metadata
 import re
 import sys
 import sysconfig
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.machinery import PathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Literal
 
@@ -99,12 +98,7 @@ def _modules(found: importlib.metadata.Distribution) -> list[str]:
     return sorted(names - NEVER - {".."})
 
 
-@functools.cache
-def _finder_path() -> list[str]:
-    return _search_path()
-
-
-def _spec(module: str):  # type: ignore[no-untyped-def]
+def _spec(module: str) -> ModuleSpec | None:
     return PathFinder.find_spec(module, _search_path())
 
 

@@ -90,6 +90,7 @@ def load(profile: str) -> dict[str, str]:
     torch.set_num_threads(1)
     torch.set_num_interop_threads(1)
     versions = {"python": sys.version.split()[0], "torch": str(torch.__version__)}
+    sys.modules["torch._dynamo"] = stand_in()
     if profile == "diffusers":
         versions["diffusers"] = load_diffusers(DIFFUSERS_CLASSES)
     return versions
@@ -98,31 +99,16 @@ def load(profile: str) -> dict[str, str]:
 def load_diffusers(names: Sequence[str]) -> str:
     """Import diffusers and the classes `names`, and return its version.
 
-    diffusers wants one decorator of `torch._dynamo`, whose import takes longer than all of diffusers. A stand-in serves
-    it while diffusers is imported; if this version wants more than that, diffusers is imported the plain way.
+    If this version wants more of `torch._dynamo` than the stand-in has, diffusers is imported the plain way.
     """
-    if "torch._dynamo" in sys.modules or "diffusers" in sys.modules:
-        return _import_diffusers(names)
-    import torch
-
     before = set(sys.modules)
-    stand_in = _stand_in()
-    sys.modules["torch._dynamo"] = stand_in
-    failed = False
     try:
         return _import_diffusers(names)
     except (ImportError, AttributeError, RuntimeError):
-        failed = True
-    finally:
-        # A later, real `import torch._dynamo` (or torch.compile) works as usual.
-        if sys.modules.get("torch._dynamo") is stand_in:
-            del sys.modules["torch._dynamo"]
-        if torch.__dict__.get("_dynamo") is stand_in:
-            del torch._dynamo
-        if failed:
-            for name in [name for name in sys.modules if name not in before and name.startswith("diffusers")]:
-                del sys.modules[name]
-    return _import_diffusers(names)
+        sys.modules.pop("torch._dynamo", None)
+        for name in [name for name in sys.modules if name not in before and name.startswith("diffusers")]:
+            del sys.modules[name]
+        return _import_diffusers(names)
 
 
 def _import_diffusers(names: Sequence[str]) -> str:
@@ -132,16 +118,27 @@ def _import_diffusers(names: Sequence[str]) -> str:
     return str(diffusers.__version__)
 
 
-def _stand_in() -> ModuleType:
+def stand_in() -> ModuleType:
+    """Return a module to stand where `torch._dynamo` would: importing that takes longer than all of diffusers.
+
+    diffusers wants one decorator of it, the first operation on a meta tensor another. Nothing is compiled in a worker: there
+    is no compiler to be had and no folder to write to, so torch.compile is refused with a sentence.
+    """
     module = ModuleType("torch._dynamo")
     module.__path__ = []
 
     def unchanged(function: Any = None, *args: Any, **kwargs: Any) -> Any:
         return function if function is not None else (lambda later: later)
 
+    def refuse(name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise RuntimeError(f"graded code runs without torch.compile (torch._dynamo.{name} was asked for)")
+
     for name in ("allow_in_graph", "disable", "disallow_in_graph", "graph_break", "mark_dynamic"):
         setattr(module, name, unchanged)
     module.is_compiling = lambda: False  # type: ignore[attr-defined]
+    module.__getattr__ = refuse  # type: ignore[method-assign]
     return module
 
 

@@ -1,0 +1,140 @@
+"""A lab's page: `page.md` as one self-contained HTML file, or as text for a terminal."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from urllib.parse import unquote
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+from markupsafe import Markup
+
+from grader.reports.pages import environment, stylesheet
+from grader.reports.words import clean, clean_line
+
+
+def slug(heading: str) -> str:
+    """Return a heading's id: lower case, everything but letters and digits becomes "-"."""
+    return re.sub(r"[\W_]+", "-", heading.lower()).strip("-") or "section"
+
+
+def _parser() -> MarkdownIt:
+    return MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
+
+
+def _text(token: Token) -> str:
+    """Return the plain text of an inline token."""
+    return "".join(child.content or (" " if child.type.endswith("break") else "") for child in token.children or [])
+
+
+def _headings(tokens: Sequence[Token]) -> list[tuple[int, str, str]]:
+    """Give every heading its id and return (level, id, text) of each. A second heading of one name gets "-2"."""
+    found, times = [], dict[str, int]()
+    for token, inline in pairwise(tokens):
+        if token.type != "heading_open":
+            continue
+        text = _text(inline)
+        name = slug(text)
+        times[name] = times.get(name, 0) + 1
+        id = name if times[name] == 1 else f"{name}-{times[name]}"
+        token.attrSet("id", id)
+        found.append((int(token.tag[1:]), id, text))
+    return found
+
+
+def anchors(markdown: str) -> list[str]:
+    """Return the ids of all headings of a page: what `see` may name."""
+    return [id for _, id, _ in _headings(_parser().parse(clean(markdown)))]
+
+
+def dead_links(markdown: str) -> list[str]:
+    """Return the in-page links that lead nowhere."""
+    tokens = _parser().parse(clean(markdown))
+    known = {id for _, id, _ in _headings(tokens)}
+    return [
+        href
+        for token in tokens
+        for child in token.children or []
+        if (href := str(child.attrGet("href") or "")).startswith("#") and unquote(href[1:]) not in known
+    ]
+
+
+def lab_page(title: str, markdown: str, templates_dir: Path) -> str:
+    """Return the page as HTML: no script, nothing fetched. HTML inside the markdown is shown as text."""
+    parser = _parser()
+    tokens = parser.parse(clean(markdown))
+    headings = _headings(tokens)
+    for token in tokens:
+        children = []
+        for child in token.children or []:
+            if child.type == "image":  # nothing is fetched: the picture's text stands in its place
+                children.append(Token("text", "", 0, content=f"[{child.content}]"))
+                continue
+            if child.type == "link_open" and not str(child.attrGet("href")).startswith("#"):
+                child.attrSet("rel", "noopener")
+            children.append(child)
+        if token.children is not None:
+            token.children = children
+    has_title = bool(headings) and headings[0][0] == 1
+    body = parser.renderer.render(tokens, parser.options, {})
+    # Wide things scroll by themselves, so that the page does not.
+    body = body.replace("<table>", '<div class="scroll" tabindex="0" role="group" aria-label="Table"><table>')
+    body = body.replace("</table>", "</table></div>").replace("<pre>", '<pre tabindex="0">')
+    css, css_hash = stylesheet(templates_dir, ["tokens.css", "page.css"])
+    template = environment(templates_dir).get_template("page.html")
+    return (
+        template.render(
+            css=css,
+            css_hash=css_hash,
+            title=clean_line(title),
+            has_title=has_title,
+            contents=[(id, text) for level, id, text in headings if level == 2],
+            body=Markup(body),
+        )
+        + "\n"
+    )
+
+
+_INLINE = (
+    (re.compile(r"!\[([^\]]*)\]\([^)]*\)"), r"[\1]"),
+    (re.compile(r"\[([^\]]*)\]\(#[^)]*\)"), r"\1"),
+    (re.compile(r"\[([^\]]*)\]\(([^)\s]*)[^)]*\)"), r"\1 (\2)"),
+    (re.compile(r"\*\*(.+?)\*\*"), r"\1"),
+    (re.compile(r"(?<![\w*])\*(?!\s)(.+?)(?<!\s)\*(?![\w*])"), r"\1"),
+)
+
+
+def page_text(markdown: str) -> str:
+    """Return the page for reading in a terminal: headings underlined, links spelled out, code indented."""
+    lines: list[str] = []
+    fence = ""
+    for line in clean(markdown).split("\n"):
+        mark = re.match(r" {0,3}(`{3,}|~{3,})", line)
+        if fence:
+            if mark and mark[1].startswith(fence) and line.strip() == mark[1]:
+                fence = ""
+            else:
+                lines.append(f"    {line}".rstrip())
+            continue
+        if mark:
+            fence = mark[1]
+            continue
+        heading = re.match(r" {0,3}(#{1,6})\s+(.*?)\s*#*\s*$", line)
+        # What stands between backticks is code, and stays as it is.
+        parts = (heading[2] if heading else line).split("`")
+        for i in range(0, len(parts), 2):
+            for pattern, put in _INLINE:
+                parts[i] = pattern.sub(put, parts[i])
+        text = "`".join(parts)
+        if heading:
+            text = text.replace("`", "")
+            if lines and lines[-1]:
+                lines.append("")
+            lines.append(text)
+            lines.append({1: "=", 2: "-"}.get(len(heading[1]), "·") * len(text))
+        else:
+            lines.append(text.rstrip())
+    return "\n".join(lines).strip("\n") + "\n"

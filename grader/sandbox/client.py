@@ -1,0 +1,405 @@
+"""A worker as the judge sees it: requests go in, answers come out, and whatever a submission does is data.
+
+A worker that dies, hangs or sends rubbish gives an `Answer` with an `Error`; only failures of the sandbox itself raise.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import select
+import signal
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from grader.errors import CourseError, InternalError
+from grader.sandbox import decode
+from grader.sandbox.decode import Frame
+from grader.sandbox.values import printable
+from grader.sandbox.wire import FrameReader, Request, Sequence32
+from grader.sandbox.worker.frames import BadFrame
+from grader.sandbox.zygote_link import Exit, Process
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Kind = Literal["raised", "crashed", "timed_out", "protocol"]
+
+BACKSTOP = 3  # times the CPU budget, on the wall
+START_S = 180.0
+LOAD_CPU_S = 20.0
+MAX_OUTPUT_KEPT = 64 << 10
+MAX_OUTPUT = 8 << 20
+MAX_TRACES = 16 << 10
+LAYER_MISSING = 111
+
+
+@dataclass(frozen=True)
+class Error:
+    """What went wrong in a submission."""
+
+    type: str
+    message: str
+    frames: tuple[Frame, ...]
+    line: int | None
+    kind: Kind
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back for one request."""
+
+    value: Any
+    changed: dict[str, Any]
+    next_draw: dict[str, float]
+    global_rng_moved: bool
+    error: Error | None
+    output: str
+    seconds: float
+
+
+@dataclass
+class _Use:
+    """What one worker has used of a budget: CPU as last read, and the seconds waited since."""
+
+    base: float
+    cpu_s: float = 0.0
+    waited_s: float = 0.0
+
+
+@dataclass
+class Budget:
+    """CPU seconds for one task, over all its calls and workers; three times that on the wall."""
+
+    cpu_s: float
+    wall_s: float = 0.0
+    _uses: dict[int, _Use] = field(default_factory=dict, repr=False)
+
+    @property
+    def spent(self) -> float:
+        """CPU seconds spent: exact where it has been read, else the seconds waited, which are no fewer."""
+        return sum(use.cpu_s + use.waited_s for use in self._uses.values())
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether nothing is left."""
+        return self.spent >= self.cpu_s or self.wall_s >= BACKSTOP * self.cpu_s
+
+    def _use(self, worker: int, process: Process) -> _Use:
+        if worker not in self._uses:
+            self._uses[worker] = _Use(process.usage() or 0.0)
+        return self._uses[worker]
+
+
+class Worker:
+    """One submission's process."""
+
+    _count = 0
+
+    def __init__(
+        self,
+        process: Process,
+        channel: socket.socket,
+        output: int,
+        traces: int,
+        *,
+        source: bytes,
+        filename: str,
+        scenarios: bytes | None,
+        memory_mib: int,
+        cpu_s: float,
+    ) -> None:
+        """Take over the judge's ends of the worker's descriptors."""
+        Worker._count += 1
+        self._number = Worker._count
+        self._process = process
+        self._channel = channel
+        self._output: int | None = output
+        self._traces: int | None = traces
+        self._source, self._filename, self._scenarios = source, filename, scenarios
+        self._memory_mib, self._cpu_s = memory_mib, cpu_s
+        channel.setblocking(False)
+        for descriptor in (output, traces):
+            os.set_blocking(descriptor, False)
+        self._reader = FrameReader()
+        self._numbers = Sequence32()
+        self._outgoing = memoryview(b"")
+        self._expected: int | None = 0  # a worker says that it is up before it is asked anything
+        self._asked_at = time.monotonic()
+        self._printed = bytearray()
+        self._printed_bytes = 0
+        self._traced = bytearray()
+        self._failure: Error | None = None
+        self._closed = False
+        self.report: dict[str, Any] = {}
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can be asked anything more."""
+        return self._failure is None and not self._closed
+
+    def load(self) -> Answer:
+        """Wait until the worker is up, load the scenarios and then the submission."""
+        self._wait_until_up()
+        if self._scenarios is not None:
+            self._ask({"op": "load", "name": "scenarios.py", "role": "scenarios"}, data=self._scenarios)
+            loaded = self.answer(Budget(LOAD_CPU_S))
+            if loaded.error is not None:
+                raise CourseError(f"scenarios.py does not load: {loaded.error.type}: {loaded.error.message}")
+        self._ask({"op": "load", "name": self._filename, "role": "submission"}, data=self._source)
+        return self.answer(Budget(LOAD_CPU_S))
+
+    def replace(self, source: bytes) -> Answer:
+        """Load another source in the same process: for edited references, which are ours and trust each other."""
+        self._source = source
+        self._ask({"op": "load", "name": self._filename, "role": "submission"}, data=source)
+        return self.answer(Budget(LOAD_CPU_S))
+
+    def ask(self, request: Mapping[str, Any], arrays: Sequence[np.ndarray] = ()) -> None:
+        """Send a request and return at once, so that several workers run at the same time."""
+        self._ask(request, arrays)
+
+    def _ask(self, request: Mapping[str, Any], arrays: Sequence[np.ndarray] = (), data: bytes = b"") -> None:
+        if self._closed or self._expected is not None:
+            raise InternalError("A worker was asked while it was closed or still had to answer.")
+        frame = Request(request, arrays).frame(sequence := self._numbers.next(), data)
+        self._expected, self._asked_at = sequence, time.monotonic()
+        if self._failure is None:
+            self._outgoing = memoryview(frame)
+            self._flush()
+
+    def answer(self, budget: Budget) -> Answer:
+        """Wait for the answer to what was asked, for as long as the budget lasts."""
+        if self._expected is None:
+            raise InternalError("A worker's answer was wanted before it was asked anything.")
+        if self._failure is None:
+            try:
+                text, data = self._receive(budget)
+                reply = decode.reply(text, data)
+            except BadFrame as reason:
+                self._fail("protocol", f"your code sent something that is not an answer: {reason}")
+            except _Failed as failed:
+                self._fail(failed.kind, failed.message, failed.line)
+            else:
+                self._expected = None
+                return self._answered(reply)
+        self._expected = None
+        assert self._failure is not None
+        return Answer(None, {}, {}, False, self._failure, self._take_output(), 0.0)
+
+    def close(self) -> None:
+        """End the process and close everything."""
+        if self._closed:
+            return
+        self._closed = True
+        # A zygote that has gone took its workers with it.
+        with contextlib.suppress(InternalError):
+            self._process.kill()
+            self._process.forget()
+        self._channel.close()
+        for descriptor in (self._output, self._traces):
+            if descriptor is not None:
+                os.close(descriptor)
+        self._output = self._traces = None
+
+    def _answered(self, reply: decode.Reply) -> Answer:
+        raised = reply.raised
+        error = None
+        if raised is not None:
+            message = raised.message
+            if raised.type == "MemoryError" or "can't allocate memory" in message:
+                message = f"used more than {self._memory_mib} MiB of memory"
+            error = Error(raised.type, message, raised.frames, raised.line, "raised")
+        return Answer(
+            value=reply.value,
+            changed=reply.changed,
+            next_draw=reply.next_draw,
+            global_rng_moved=reply.global_rng_moved,
+            error=error,
+            output=self._take_output(),
+            seconds=reply.seconds,
+        )
+
+    def _wait_until_up(self) -> None:
+        budget = Budget(START_S / BACKSTOP)
+        try:
+            text, _ = self._receive(budget)
+            self.report = decode.message(text).get("up", {})
+        except (BadFrame, _Failed) as error:
+            said = self._take_output().strip().splitlines()
+            why = said[-1] if said else (error.message if isinstance(error, _Failed) else str(error))
+            self.close()
+            raise InternalError(f"A worker did not come up: {why}.") from None
+        self._expected = None
+
+    # Waiting
+
+    def _receive(self, budget: Budget) -> tuple[bytes, bytes]:
+        use = budget._use(self._number, self._process)
+        since = self._asked_at
+        while True:
+            left = min(budget.cpu_s - budget.spent, BACKSTOP * budget.cpu_s - budget.wall_s)
+            due = since + max(left, 0.0)
+            frame = self._pump(due)
+            now = time.monotonic()
+            use.waited_s += now - since
+            budget.wall_s += now - since
+            since = now
+            if frame is not None:
+                sequence, text, data = frame
+                if sequence != self._expected:
+                    raise BadFrame("it does not belong to the question")
+                return text, data
+            self._check_budget(budget, use)
+
+    def _check_budget(self, budget: Budget, use: _Use) -> None:
+        """Read how much CPU was really used, and give up if the budget is spent."""
+        cpu_s = self._process.usage()
+        if cpu_s is not None:
+            use.cpu_s, use.waited_s = max(0.0, cpu_s - use.base), 0.0
+        if not budget.exhausted:
+            return
+        line = self._ask_line()
+        at = f", at line {line}" if line else ""
+        if budget.spent >= budget.cpu_s:
+            raise _Failed("timed_out", f"still running after {budget.cpu_s:g} s of CPU time{at}", line)
+        raise _Failed("timed_out", f"no answer after {budget.wall_s:.0f} s, almost all of it spent waiting{at}", line)
+
+    def _pump(self, due: float) -> tuple[int, bytes, bytes] | None:
+        """Move bytes until a frame is complete or the time is due (then None)."""
+        while True:
+            poll = select.poll()
+            poll.register(self._channel, select.POLLIN | (select.POLLOUT if self._outgoing else 0))
+            for descriptor in (self._output, self._traces):
+                if descriptor is not None:
+                    poll.register(descriptor, select.POLLIN)
+            timeout_s = due - time.monotonic()
+            ready = dict(poll.poll(max(0.0, timeout_s) * 1000 + 1))
+            if self._output in ready:
+                self._read_output()
+            if self._traces in ready:
+                self._read_traces()
+            events = ready.get(self._channel.fileno(), 0)
+            if events & select.POLLOUT:
+                self._flush()
+            if events & ~select.POLLOUT:
+                try:
+                    frame = self._reader.read(self._channel)
+                except EOFError:
+                    raise self._ended() from None
+                if frame is not None:
+                    self._read_output()
+                    return frame
+            # A worker that sends byte by byte keeps the channel busy; the deadline holds all the same.
+            if timeout_s <= 0:
+                return None
+
+    def _flush(self) -> None:
+        try:
+            while self._outgoing:
+                self._outgoing = self._outgoing[self._channel.send(self._outgoing) :]
+        except (BlockingIOError, InterruptedError):
+            return
+        except (BrokenPipeError, ConnectionError):
+            self._outgoing = memoryview(b"")  # the end of the process shows when its answer is read
+
+    def _read_output(self) -> None:
+        while self._output is not None:
+            part = _read(self._output)
+            if part is None:
+                return
+            if not part:
+                os.close(self._output)
+                self._output = None
+                return
+            self._printed_bytes += len(part)
+            self._printed += part[: max(0, MAX_OUTPUT_KEPT - len(self._printed))]
+            if self._printed_bytes > MAX_OUTPUT:
+                raise _Failed("crashed", f"printed more than {MAX_OUTPUT >> 20} MB")
+
+    def _read_traces(self) -> None:
+        while self._traces is not None:
+            part = _read(self._traces)
+            if part is None:
+                return
+            if not part:
+                os.close(self._traces)
+                self._traces = None
+                return
+            self._traced = (self._traced + part)[-MAX_TRACES:]
+
+    def _take_output(self) -> str:
+        with contextlib.suppress(_Failed):
+            self._read_output()
+        text = printable(self._printed.decode("utf-8", "replace"), MAX_OUTPUT_KEPT)
+        if self._printed_bytes > len(self._printed):
+            text += f"\n… ({self._printed_bytes - len(self._printed)} more bytes)"
+        self._printed, self._printed_bytes = bytearray(), 0
+        return text
+
+    # How it ended
+
+    def _fail(self, kind: Kind, message: str, line: int | None = None) -> None:
+        self._process.kill()
+        self._failure = Error("", message, (), line, kind)
+
+    def _ask_line(self) -> int | None:
+        """Ask the worker which line it is at. It may lie or not answer: for showing only."""
+        self._traced.clear()
+        self._process.where()
+        poll = select.poll()
+        if self._traces is not None:
+            poll.register(self._traces, select.POLLIN)
+            poll.poll(200)
+            self._read_traces()
+        return self._line()
+
+    def _line(self) -> int | None:
+        pattern = rb'File "' + re.escape(self._filename.encode()) + rb'", line (\d{1,7}) '
+        found = re.search(pattern, self._traced)
+        return int(found[1]) if found else None
+
+    def _ended(self) -> _Failed:
+        ended = self._process.exit(5.0)
+        self._read_traces()
+        line = self._line()
+        at = f", at line {line}" if line else ""
+        if ended is None:
+            return _Failed("protocol", "your code closed the connection to the grader")
+        kind, says = self._describe(ended)
+        return _Failed(kind, says + at, line)
+
+    def _describe(self, ended: Exit) -> tuple[Kind, str]:
+        if not ended.signal:
+            return "crashed", f"your code ended the Python process (exit code {ended.code})"
+        if ended.signal == signal.SIGXCPU or (ended.signal == signal.SIGKILL and ended.cpu_s >= self._cpu_s):
+            return "timed_out", f"used more than {self._cpu_s:g} s of CPU time"
+        words = {
+            signal.SIGSEGV: "segmentation fault",
+            signal.SIGBUS: "bus error",
+            signal.SIGFPE: "arithmetic fault",
+            signal.SIGILL: "illegal instruction",
+            signal.SIGABRT: "the process aborted",
+            signal.SIGXFSZ: "wrote too large a file",
+            signal.SIGKILL: "the system killed the process, most likely because memory ran out",
+        }
+        return "crashed", words.get(signal.Signals(ended.signal), f"ended by signal {ended.signal}")
+
+
+class _Failed(Exception):
+    """The submission's process did not answer; says how it failed."""
+
+    def __init__(self, kind: Kind, message: str, line: int | None = None) -> None:
+        super().__init__(message)
+        self.kind, self.message, self.line = kind, message, line
+
+
+def _read(descriptor: int) -> bytes | None:
+    try:
+        return os.read(descriptor, 1 << 16)
+    except (BlockingIOError, InterruptedError):
+        return None

@@ -1,0 +1,135 @@
+"""Which layers this machine offers, and what the judge prepares for them: bwrap, the Landlock ruleset, the seccomp filter.
+
+Everything here is tried rather than guessed; what does not work comes back as a sentence that says why.
+"""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+PROBE_S = 20
+
+# Threads are allowed, processes are not; nor anything that reaches another process, the network, or rarely used kernel code.
+DENIED = """
+fork vfork execve execveat kcmp ptrace process_vm_readv process_vm_writev process_madvise process_mrelease
+kill tkill rt_sigqueueinfo rt_tgsigqueueinfo pidfd_open pidfd_getfd pidfd_send_signal setsid setpgid
+socket socketpair connect bind listen accept accept4 sendto sendmsg sendmmsg recvfrom recvmsg recvmmsg
+mount umount2 unshare setns pivot_root chroot move_mount open_tree fsopen fsconfig fsmount fspick mount_setattr
+bpf perf_event_open userfaultfd keyctl add_key request_key io_uring_setup io_uring_enter io_uring_register
+open_by_handle_at name_to_handle_at memfd_secret shmget shmat shmctl shmdt semget semop semctl semtimedop
+msgget msgsnd msgrcv msgctl mq_open mq_unlink mq_timedsend mq_timedreceive
+personality swapon swapoff reboot init_module finit_module delete_module kexec_load kexec_file_load quotactl acct
+settimeofday clock_settime clock_adjtime adjtimex sethostname setdomainname iopl ioperm vhangup syslog
+inotify_init inotify_init1 fanotify_init fanotify_mark setxattr lsetxattr fsetxattr removexattr
+chmod fchmod fchmodat fchmodat2 chown fchown lchown fchownat capset
+setuid setgid setreuid setregid setresuid setresgid setgroups setfsuid setfsgid
+sched_setscheduler sched_setattr ioprio_set migrate_pages move_pages mbind set_mempolicy
+landlock_create_ruleset landlock_add_rule landlock_restrict_self seccomp
+""".split()
+
+CLONE_THREAD = 0x0001_0000
+CLONE_NEW_NAMESPACES = (0x0002_0000, 0x0200_0000, 0x0400_0000, 0x0800_0000, 0x1000_0000, 0x2000_0000, 0x4000_0000)
+TERMINAL_REQUESTS = (0x5412, 0x541C)  # TIOCSTI and TIOCLINUX: typing into someone's terminal
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A compiled seccomp program, and this machine's number for tgkill."""
+
+    program: bytes
+    tgkill: int
+
+
+def probe_bwrap() -> str | bool:
+    """Run bwrap with the namespaces the sandbox needs; True, or why it does not work."""
+    if not sys.platform.startswith("linux"):
+        return "bwrap needs Linux"
+    bwrap = shutil.which("bwrap")
+    if bwrap is None:
+        return "bwrap is not installed (package bubblewrap)"
+    # bwrap itself is the one program that surely exists.
+    inside = ["--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "--", bwrap, "--version"]
+    try:
+        done = subprocess.run(
+            [bwrap, "--unshare-all", "--cap-drop", "ALL", *inside],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PROBE_S,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"bwrap does not run here: {error}"
+    if done.returncode == 0:
+        return True
+    said = done.stderr.strip().splitlines()
+    return f"bwrap does not work here: {said[-1] if said else f'exit code {done.returncode}'}"
+
+
+def compile_filter() -> Filter | str:
+    """Compile the seccomp filter with libseccomp; or say why it cannot be."""
+    try:
+        import pyseccomp
+    except (ImportError, OSError, RuntimeError) as error:
+        return f"seccomp needs pyseccomp and libseccomp: {error}"
+    try:
+        rules = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
+        deny = pyseccomp.ERRNO(errno.EPERM)
+        for name in DENIED:
+            _add_known(rules, deny, name)
+        # ENOSYS makes the C library fall back to clone, whose flags a filter can see.
+        rules.add_rule(pyseccomp.ERRNO(errno.ENOSYS), "clone3")
+        rules.add_rule(deny, "clone", pyseccomp.Arg(0, pyseccomp.MASKED_EQ, CLONE_THREAD, 0))
+        for flag in CLONE_NEW_NAMESPACES:
+            rules.add_rule(deny, "clone", pyseccomp.Arg(0, pyseccomp.MASKED_EQ, flag, flag))
+        for request in TERMINAL_REQUESTS:
+            rules.add_rule(deny, "ioctl", pyseccomp.Arg(1, pyseccomp.MASKED_EQ, 0xFFFF_FFFF, request))
+        rules.add_rule(deny, "prlimit64", pyseccomp.Arg(0, pyseccomp.NE, 0))
+        with tempfile.TemporaryFile() as file:
+            rules.export_bpf(file)
+            file.seek(0)
+            return Filter(file.read(), pyseccomp.resolve_syscall(pyseccomp.system_arch(), "tgkill"))
+    except OSError as error:
+        return f"the seccomp filter does not compile here: {error}"
+
+
+def _add_known(rules: Any, deny: int, name: str) -> None:
+    try:
+        rules.add_rule(deny, name)
+    except OSError as error:
+        # A system call that this architecture or this libseccomp does not know cannot be called by name either.
+        if error.errno not in (errno.EINVAL, errno.EFAULT, errno.EDOM):
+            raise
+
+
+def build_ruleset(rules: Iterable[tuple[Path, bool]]) -> Any:
+    """Build the Landlock ruleset (an object with `fileno` and `close`); or say why it cannot be."""
+    try:
+        import landlockpy as landlock
+    except ImportError as error:
+        return f"landlock needs landlockpy: {error}"
+    try:
+        abi = landlock.abi_version()
+        if not abi:
+            return "this kernel has no Landlock, or it is switched off"
+        ruleset = landlock.Ruleset(
+            handled_fs=landlock.fs_for_abi(abi),
+            handled_net=landlock.net_for_abi(abi),
+            scoped=landlock.scope_for_abi(abi),
+        )
+        read_file, read_folder = landlock.AccessFS.READ_FILE, landlock.AccessFS.READ_DIR
+        for path, readable in rules:
+            if path.is_dir():
+                ruleset.allow_path(path, read_folder | read_file if readable else read_folder)
+            elif readable and path.exists():
+                ruleset.allow_path(path, read_file)
+    except OSError as error:
+        return f"the Landlock ruleset cannot be built: {error}"
+    return ruleset
