@@ -49,9 +49,7 @@ class Lab:
             if task.id == task_id:
                 return task
         near = difflib.get_close_matches(task_id, [t.id for t in self.tasks], 1)
-        meant = (
-            f"did you mean {near[0]}?" if near else "its tasks: " + ", ".join(t.id for t in self.tasks) + "."
-        )
+        meant = f"did you mean {near[0]}?" if near else "its tasks: " + ", ".join(t.id for t in self.tasks) + "."
         raise UsageError(f"{self.id} has no task {task_id!r}; {meant}")
 
     @property
@@ -157,7 +155,11 @@ class Course:
         for lab in self.labs:
             if lab.id == lab_id:
                 return lab
-        near = difflib.get_close_matches(lab_id, [lab.id for lab in self.labs], 1)
+        number = lab_id.removeprefix("lab")
+        near = [f"lab{int(number):02}"] if number.isascii() and number.isdigit() else []
+        near = [lab.id for lab in self.labs if lab.id in near] or difflib.get_close_matches(
+            lab_id, [lab.id for lab in self.labs], 1
+        )
         meant = f"Did you mean {near[0]}?" if near else "`grade list` shows the labs."
         raise UsageError(f"there is no lab {lab_id!r}. {meant}")
 

@@ -159,9 +159,7 @@ def _check_results(task: Task, seen: Examination) -> list[CheckResult]:
     return results
 
 
-def _task_result(
-    task: Task, checks: Sequence[CheckResult], seen: Examination, job: Job, bench: Bench
-) -> TaskResult:
+def _task_result(task: Task, checks: Sequence[CheckResult], seen: Examination, job: Job, bench: Bench) -> TaskResult:
     defined = job.submission.definitions.get(task.id)
     return TaskResult(
         id=task.id,
@@ -222,4 +220,3 @@ def _timed(durations: dict[str, float], name: str) -> Iterator[None]:
     before = time.monotonic()
     yield
     durations[name] = round(time.monotonic() - before, 3)
-

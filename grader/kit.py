@@ -1,9 +1,9 @@
 """What a lab's `checks.py` and `figures.py` import, and nothing else: recipes, the `check` mark, pictures.
 
-    @check("add_noise", visible=True)
-    def test_one_timestep(compare, seed):
-        \"\"\"x_t is sqrt(ᾱ_t)·x0 + sqrt(1-ᾱ_t)·ε at one timestep.\"\"\"
-        compare.add_noise(randn(seed, 2, 3, 8, 8), randn(seed + 1, 2, 3, 8, 8), tensor([500, 500]), linear_betas(1000))
+@check("add_noise", visible=True)
+def test_one_timestep(compare, seed):
+    \"\"\"x_t is sqrt(ᾱ_t)·x0 + sqrt(1-ᾱ_t)·ε at one timestep.\"\"\"
+    compare.add_noise(randn(seed, 2, 3, 8, 8), randn(seed + 1, 2, 3, 8, 8), tensor([500, 500]), linear_betas(1000))
 """
 
 from __future__ import annotations

@@ -140,9 +140,7 @@ def _png(image: Any, where: str) -> str:
 
     pixels = np.asarray(image)
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
-        raise ValueError(
-            f"{where} is no uint8 image (H, W, 3) but {pixels.dtype} {pixels.shape}; use to_images"
-        )
+        raise ValueError(f"{where} is no uint8 image (H, W, 3) but {pixels.dtype} {pixels.shape}; use to_images")
     if max(pixels.shape[:2]) > MAX_SIDE:
         raise ValueError(f"{where} is {pixels.shape[1]} x {pixels.shape[0]} pixels; {MAX_SIDE} is the most")
     buffer = io.BytesIO()
@@ -161,18 +159,13 @@ def _grid(task: str, grid: ImageGrid) -> Picture:
     rows = []
     for label, images in grid.rows:
         if len(images) != len(columns):
-            raise ValueError(
-                f"row {label!r} of {grid.title!r} has {len(images)} images for {len(columns)} columns"
-            )
+            raise ValueError(f"row {label!r} of {grid.title!r} has {len(images)} images for {len(columns)} columns")
         cells = [
-            _png(image, f"image {column!r} of row {label!r}")
-            for column, image in zip(columns, images, strict=True)
+            _png(image, f"image {column!r} of row {label!r}") for column, image in zip(columns, images, strict=True)
         ]
         rows.append((str(label), cells))
     caption = grid.caption
-    if any(
-        (np.asarray(image) == NOT_FINITE).all(axis=-1).any() for _, images in grid.rows for image in images
-    ):
+    if any((np.asarray(image) == NOT_FINITE).all(axis=-1).any() for _, images in grid.rows for image in images):
         caption += " Bright cyan marks values that are not finite (NaN or infinity)."
     if sum(len(cell) for _, cells in rows for cell in cells) > MAX_BYTES:
         raise ValueError(f"the images of {grid.title!r} are larger than {MAX_BYTES} bytes together")
@@ -181,9 +174,7 @@ def _grid(task: str, grid: ImageGrid) -> Picture:
 
 def _series(label: str, role: Role, points: Sequence[tuple[float, float]], log_y: bool) -> Series:
     if role not in get_args(Role):
-        raise ValueError(
-            f"the series {label!r} has the role {role!r}; it must be one of {', '.join(get_args(Role))}"
-        )
+        raise ValueError(f"the series {label!r} has the role {role!r}; it must be one of {', '.join(get_args(Role))}")
     pairs = [(float(x), float(y)) for x, y in points]
     finite = [(x, y) for x, y in pairs if math.isfinite(x) and math.isfinite(y)]
     kept = [(x, y) for x, y in finite if y > 0] if log_y else finite
@@ -228,6 +219,4 @@ def to_record(task: str, picture: ImageGrid | Chart) -> Picture:
         return _grid(task, picture)
     if isinstance(picture, Chart):
         return _chart(task, picture)
-    raise ValueError(
-        f"a figure of {task!r} returned {type(picture).__name__}; it must return an ImageGrid or a Chart"
-    )
+    raise ValueError(f"a figure of {task!r} returned {type(picture).__name__}; it must return an ImageGrid or a Chart")

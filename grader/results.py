@@ -111,9 +111,7 @@ class Picture(Model):
     caption: str
     alt: str
     columns: list[str] = []
-    rows: list[tuple[str, list[str]]] = Field(
-        default=[], description="(label, base64 PNGs), one image a column."
-    )
+    rows: list[tuple[str, list[str]]] = Field(default=[], description="(label, base64 PNGs), one image a column.")
     x_label: str = ""
     y_label: str = ""
     series: list[Series] = []
@@ -170,8 +168,7 @@ def for_student(result: LabResult) -> LabResult:
     A hidden check keeps its `message` (made without numbers or inputs, see `checking.session`) and `frames`.
     """
     checks = [
-        check if check.visible else check.model_copy(update={"evidence": None, "output": ""})
-        for check in result.checks
+        check if check.visible else check.model_copy(update={"evidence": None, "output": ""}) for check in result.checks
     ]
     return result.model_copy(update={"checks": checks})
 

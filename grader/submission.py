@@ -99,7 +99,8 @@ def find(path: Path, lab_id: str) -> Path:
         if candidates:
             names = ", ".join(p.name for p in candidates)
             raise SubmissionError(
-                "several", f"several files could be the submission: {names}. Name one: grade {lab_id} {candidates[0].name!r}"
+                "several",
+                f"several files could be the submission: {names}. Name one: grade {lab_id} {candidates[0].name!r}",
             )
         raise SubmissionError("missing", f"there is no {wanted} in {path}. `grade start {lab_id}` writes one.")
     return path
@@ -220,4 +221,3 @@ def _positional(node: ast.AST) -> tuple[int, int] | None:
         return None
     positional = len(node.args.posonlyargs) + len(node.args.args)
     return positional - len(node.args.defaults), positional + len(node.args.kwonlyargs)
-

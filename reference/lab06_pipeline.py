@@ -3,7 +3,15 @@
 import torch
 
 
-def denoise_loop(unet, scheduler, noise, cond, uncond, guidance_scale, steps):
+def denoise_loop(
+    unet,
+    scheduler,
+    noise: torch.Tensor,
+    cond: torch.Tensor,
+    uncond: torch.Tensor,
+    guidance_scale: float,
+    steps: int,
+) -> torch.Tensor:
     """Walk `noise` down the scheduler's timesteps with classifier-free guidance (Ho & Salimans 2022, equation 6).
 
     `noise` (B, C, h, w) has unit variance, `cond` and `uncond` are (B, L, D); returns the latents (B, C, h, w).

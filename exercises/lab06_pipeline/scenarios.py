@@ -59,7 +59,7 @@ def plain_timestep(timestep):
 
 
 def make_unet(channels, context_dim, seed):
-    """Build a tiny UNet2DConditionModel and fill it from `seed`.
+    """Build the smallest UNet2DConditionModel that reads its condition, and fill it from `seed`.
 
     The filling goes by sorted parameter names, so that the numbers do not depend on the library's initialisation,
     and leaves no layer at zero, where a mistake could hide.
@@ -70,9 +70,10 @@ def make_unet(channels, context_dim, seed):
             in_channels=channels,
             out_channels=channels,
             layers_per_block=1,
-            block_out_channels=(8, 16),
-            down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-            up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+            block_out_channels=(8,),
+            down_block_types=("CrossAttnDownBlock2D",),
+            mid_block_type=None,
+            up_block_types=("UpBlock2D",),
             norm_num_groups=4,
             cross_attention_dim=context_dim,
             attention_head_dim=4,

@@ -19,7 +19,7 @@ def metered(student, *, q, k, v, chunk):
         "largest": meter.largest,
         "flops": meter.flops,
         "tensors": meter.count,
-        "ops": meter.ops,
+        "ops": sorted(meter.ops),
     }
 
 

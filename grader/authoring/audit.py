@@ -198,7 +198,7 @@ def _idle_checks(result: LabResult, trials: Sequence[Trial]) -> list[str]:
 def _written_faults(lab: Lab) -> Iterator[str]:
     """Yield what can be seen without running: signatures, hints, anchors, numbers in sentences, unique ids."""
     seen: set[tuple[str, str]] = set()
-    on_page = anchors(lab.page)
+    on_page = set(anchors(lab.page))
     known = {task.id for task in lab.tasks}
     edits: list[Edit] = [*lab.misconceptions, *lab.equivalents]
     for edit in edits:

@@ -102,7 +102,9 @@ def _side_effects(yours: Answer, expected: Answer, tolerance: Tolerances) -> Ite
             yield from _leaves(yours.changed[name], wanted, f"input {name}", tolerance)
     for name, draw in expected.next_draw.items():
         if yours.next_draw.get(name) != draw:
-            says = f"The random numbers taken from {name} are not those expected: too many, too few, or of another shape."
+            says = (
+                f"The random numbers taken from {name} are not those expected: too many, too few, or of another shape."
+            )
             yield Difference(name, says, says)
     if yours.global_rng_moved != expected.global_rng_moved:
         says = "Random numbers came from torch's global state; draw from the generator you are given."
@@ -115,7 +117,9 @@ def _leaves(yours: Any, expected: Any, where: str, tolerance: Tolerances) -> Ite
     """Yield a Difference for each leaf that differs, its distance for each that does not."""
     at = f" at {where}" if where else ""
     if isinstance(yours, Refused):
-        yield Difference(where, f"It returns {yours.says}{at}.", f"It returns {yours.says}{at}; expected {kind(expected)}.")
+        yield Difference(
+            where, f"It returns {yours.says}{at}.", f"It returns {yours.says}{at}; expected {kind(expected)}."
+        )
     elif isinstance(expected, Tensor):
         if isinstance(yours, Tensor):
             yield _tensors(yours, expected, where, tolerance)
@@ -158,7 +162,15 @@ def kind(value: Any) -> str:
         return "a tensor"
     if isinstance(value, Refused):
         return value.says
-    names = {dict: "a dict", list: "a list", tuple: "a tuple", float: "a float", int: "an int", bool: "a bool", str: "text"}
+    names = {
+        dict: "a dict",
+        list: "a list",
+        tuple: "a tuple",
+        float: "a float",
+        int: "an int",
+        bool: "a bool",
+        str: "text",
+    }
     return "None" if value is None else names.get(type(value), type(value).__name__)
 
 
@@ -189,7 +201,9 @@ def _tensors(yours: Tensor, expected: Tensor, where: str, tolerance: Tolerances)
         return 0.0
     first = tuple(int(i) for i in np.argwhere(wrong)[0])
     mine, wanted = str(yours.array[first]), str(expected.array[first])
-    detail = f"{int(wrong.sum())} of {wrong.size} entries{at} differ, the first at {list(first)}: {mine}, expected {wanted}."
+    detail = (
+        f"{int(wrong.sum())} of {wrong.size} entries{at} differ, the first at {list(first)}: {mine}, expected {wanted}."
+    )
     return Difference(where, f"Entries{at} differ from the expected ones.", detail, yours=mine, expected=wanted)
 
 

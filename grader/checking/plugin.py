@@ -110,9 +110,7 @@ class ChecksPlugin:
             checks=self._found,
             scripts=scripts,
             distances={c.check_id: c.distance for c in self._contexts.values()},
-            spent={
-                t.id: self.bench.budget(t.id).spent for t in self.bench.lab.tasks if self._unfit.get(t.id) is None
-            }
+            spent={t.id: self.bench.budget(t.id).spent for t in self.bench.lab.tasks if self._unfit.get(t.id) is None}
             if self._loaded
             else {},
             load_error=error,
@@ -222,4 +220,3 @@ def _known_mark(item: pytest.Item) -> CheckMark:
 def _title(item: pytest.Item) -> str:
     doc: str = getattr(getattr(item, "function", None), "__doc__", None) or ""
     return " ".join(doc.split("\n\n")[0].split())
-

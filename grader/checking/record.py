@@ -41,11 +41,11 @@ def read(path: Path) -> dict[Key, Answer]:
         for size in index["sizes"]:
             blobs.append(body[at : at + size])
             at += size
-        return {
-            (tuple(edits), call): _as_answer(_unpack(packed, blobs)) for edits, call, packed in index["entries"]
-        }
+        return {(tuple(edits), call): _as_answer(_unpack(packed, blobs)) for edits, call, packed in index["entries"]}
     except (OSError, EOFError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise CourseError(f"{path.name} is damaged ({type(error).__name__}); build the student edition again.") from None
+        raise CourseError(
+            f"{path.name} is damaged ({type(error).__name__}); build the student edition again."
+        ) from None
 
 
 def _as_plain(answer: Answer) -> dict[str, Any]:

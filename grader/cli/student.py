@@ -35,7 +35,9 @@ def open_course(course_dir: str | None) -> Course:
 @click.option("--task", "tasks", multiple=True, metavar="ID", help="Grade this task only; may be given several times.")
 @click.option("--json", "json_path", metavar="FILE", help="Write the result as JSON; - for the terminal.")
 @click.option("--html", "html_path", metavar="FILE", help="Write the page here too.")
-@click.option("--sandbox", type=click.Choice(["auto", "none"]), default="auto", help="Isolate the code (default), or not.")
+@click.option(
+    "--sandbox", type=click.Choice(["auto", "none"]), default="auto", help="Isolate the code (default), or not."
+)
 @click.option("--require-sandbox", is_flag=True, help="Run nothing unless every isolation layer is active.")
 @click.option("--start-method", type=click.Choice(["fork", "spawn"]), default=None, help="Default: fork on Linux.")
 @click.option("-v", "--verbose", count=True, help="Explain every failing check.")
@@ -80,7 +82,9 @@ def run_command(
 
             early = Sandbox(seen.libraries, isolation=sandbox, start_method=method, require=require_sandbox)
     try:
-        result = _graded(root, lab_id, tasks, submission, filename, problem, early, json_path, html_path, verbose, quiet)
+        result = _graded(
+            root, lab_id, tasks, submission, filename, problem, early, json_path, html_path, verbose, quiet
+        )
     finally:
         if early is not None:
             early.close()
@@ -218,7 +222,9 @@ def start_command(lab_id: str, folder: Path, course_dir: str | None) -> None:
         with target.open("x", encoding="utf-8") as file:  # "x": creating and looking are one step
             file.write(lab.starter)
     except FileExistsError:
-        raise UsageError(f"{target} is already there and stays as it is. Give another folder: grade start {lab_id} DIR") from None
+        raise UsageError(
+            f"{target} is already there and stays as it is. Give another folder: grade start {lab_id} DIR"
+        ) from None
     except OSError as error:
         raise UsageError(f"{target} cannot be written: {error.strerror}.") from None
     names = ", ".join(task.id for task in lab.tasks)
@@ -315,7 +321,9 @@ def repro_command(lab_id: str, check_id: str, path: Path, course_dir: str | None
     if not chosen:
         raise UsageError(f"{lab_id} has no check {check_id!r}. Visible ones: {', '.join(visible)}.")
     if not chosen[0].visible:
-        raise UsageError(f"{check_id} is a hidden check; its inputs are not given away. Visible ones: {', '.join(visible)}.")
+        raise UsageError(
+            f"{check_id} is a hidden check; its inputs are not given away. Visible ones: {', '.join(visible)}."
+        )
     calls = [one.call for one in seen.scripts.get(chosen[0].task, []) if one.check == chosen[0].id]
     if not calls:
         raise UsageError(f"{check_id} made no call: {chosen[0].message}")
@@ -347,7 +355,9 @@ def doctor_command() -> None:
     for layer, active in layers.items():
         click.echo(f"  ok  {layer}" if active is True else f"  --  {layer}: {active}")
     if not any(active is True for active in layers.values()):
-        click.echo("No isolation works here. Grade only code that you trust; marks that count come from a Linux machine.")
+        click.echo(
+            "No isolation works here. Grade only code that you trust; marks that count come from a Linux machine."
+        )
     click.get_current_context().exit(5 if missing else 0)
 
 
@@ -376,7 +386,8 @@ def status() -> None:
             note = "done" if left == 0 else f"{left} {'task' if left == 1 else 'tasks'} to do"
             rows.append((lab.id, lab.manifest.title, last.score.earned, possible, note))
     color, ascii_only, width = terminal_facts()
-    click.echo(terminal.render_status(course.manifest.title, rows, color=color, ascii=ascii_only, width=width), nl=False)
+    click.echo(course.manifest.title)
+    click.echo(terminal.render_status(rows, color=color, ascii=ascii_only, width=width), nl=False)
 
 
 def show(path: Path) -> None:

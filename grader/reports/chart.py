@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from grader.reports.words import number
 from grader.results import Picture
 
-WIDTH, HEIGHT = 520, 280
-LEFT, RIGHT, TOP, BOTTOM = 62, 16, 12, 50
+WIDTH, HEIGHT = 520, 290
+LEFT, RIGHT, TOP, BOTTOM = 58, 16, 34, 46
 FAR = 4.0  # a student's line may reach this many times beyond the others before it leaves the frame
 TABLE_ROWS = 21
 

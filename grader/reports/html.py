@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from grader.reports import words
 from grader.reports.chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, layout
@@ -40,7 +41,7 @@ BAR_WIDTH = 480
 def student_page(result: LabResult, *, page_url: str | None, hints: dict[str, list[str]], templates_dir: Path) -> str:
     """Return the page of one result. `page_url` is the lab's page, to which explanations link."""
     result = for_student(result)
-    css, css_hash = stylesheet(templates_dir, ["tokens.css", "student.css"])
+    css, css_hash = stylesheet(templates_dir, "tokens.css", "student.css")
     template = environment(templates_dir).get_template("student.html")
     return template.render(css=css, css_hash=css_hash, **_view(result, page_url, hints)) + "\n"
 
@@ -59,7 +60,7 @@ def _view(result: LabResult, page_url: str | None, hints: dict[str, list[str]]) 
         "seed": result.seed,
         "earned": words.points(result.score.earned),
         "possible": words.points(result.score.possible),
-        "full_marks": result.problem is None and result.score.earned >= result.score.possible,
+        "full_marks": words.full_marks(result),
         "ungraded": [task["title"] for task in tasks if task["state"] == "ours"],
         "tasks": tasks,
         "quote": words.clean_line((first_checks or result.checks)[0].id) if result.checks else None,
@@ -198,7 +199,9 @@ def _diagnosis(task: TaskResult, page_url: str | None) -> dict[str, Any] | None:
     return {
         "says": words.shorten(words.clean(task.diagnosis.says), MAX_TEXT),
         "explanations": [[words.clean_line(id) for id in ids] for ids in task.diagnosis.misconceptions],
-        "links": [(f"{page_url}#{see}", words.clean_line(see)) for see in task.diagnosis.see] if page_url else [],
+        "links": [(f"{page_url}#{quote(see)}", see) for see in map(words.clean_line, task.diagnosis.see)]
+        if page_url
+        else [],
     }
 
 

@@ -83,7 +83,7 @@ def lab_page(title: str, markdown: str, templates_dir: Path) -> str:
     # Wide things scroll by themselves, so that the page does not.
     body = body.replace("<table>", '<div class="scroll" tabindex="0" role="group" aria-label="Table"><table>')
     body = body.replace("</table>", "</table></div>").replace("<pre>", '<pre tabindex="0">')
-    css, css_hash = stylesheet(templates_dir, ["tokens.css", "page.css"])
+    css, css_hash = stylesheet(templates_dir, "tokens.css", "page.css")
     template = environment(templates_dir).get_template("page.html")
     return (
         template.render(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -24,6 +24,7 @@ def ticks(text: str) -> Markup:
     )
 
 
+@functools.cache
 def environment(templates_dir: Path) -> Environment:
     """Return the Jinja environment of all pages."""
     jinja = Environment(
@@ -37,7 +38,8 @@ def environment(templates_dir: Path) -> Environment:
     return jinja
 
 
-def stylesheet(templates_dir: Path, names: Sequence[str]) -> tuple[Markup, str]:
+@functools.cache
+def stylesheet(templates_dir: Path, *names: str) -> tuple[Markup, str]:
     """Return the joined stylesheet and the base64 sha256 that the page's content security policy names."""
     text = "".join((templates_dir / name).read_text(encoding="utf-8") for name in names)
     css = re.sub(r"\s*\n\s*", "", re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL))

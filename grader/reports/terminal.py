@@ -51,7 +51,9 @@ class _Page:
         self.lines: list[str] = []
 
     def style(self, text: str, fg: str | None = None, bold: bool = False, dim: bool = False) -> str:
-        return click.style(text, fg=fg, bold=bold or None, dim=dim or None) if self.color else text
+        if not self.color or not text:
+            return text
+        return click.style(text, fg=fg, bold=bold or None, dim=dim or None)
 
     def symbol(self, state: str) -> str:
         shown, plain, fg = SYMBOLS[state]
@@ -131,8 +133,8 @@ def _tasks(page: _Page, result: LabResult, filename: str, verbose: int) -> None:
         page.add(
             "  ",
             page.symbol(task.state),
-            f" {n:>2} {title:<{column}}  {_score(task):>{scores}}   ",
-            page.style(place, dim=True),
+            f" {n:>2} {title:<{column}}  {_score(task):>{scores}}",
+            page.style(f"   {place}" if place else "", dim=True),
         )
         if task.state in ("partly", "not_yet", "crashed", "ungraded"):
             _explain(page, result, task, filename, verbose)
@@ -247,16 +249,21 @@ def _isolation(page: _Page, result: LabResult) -> None:
 def _ending(page: _Page, result: LabResult, say_isolation: bool = False) -> None:
     """Write the last two lines: the score, and what to do next."""
     total = f"{words.points(result.score.earned)} of {words.points(result.score.possible)} points"
-    done = result.problem is None and result.score.earned >= result.score.possible
+    done = words.full_marks(result)
     seconds = result.environment.durations.get("total") if result.environment else None
     left = page.style(total, fg="green" if done else None, bold=True)
     states = "" if result.problem is not None else words.summary(result)
     note = words.isolation(result.environment) if say_isolation else None
     if note is not None:
         states = ", ".join(part for part in (states, note[0].lower()) if part)
+    room = page.width - 4 - len(total)
+    if len(states) > room and note is None:
+        states = f"{sum(task.state == 'passed' for task in result.tasks)} of {len(result.tasks)} tasks passed"
     tail = f"{seconds:.1f} s" if seconds is not None else ""
-    room = page.width - 4 - len(total) - len(states)
-    page.add("  ", left, "  ", states, page.style(f"{tail:>{max(room, len(tail) + 2)}}", dim=True) if tail else "")
+    room -= len(states)
+    page.add(
+        "  ", left, "  ", states, page.style(f"{tail:>{room}}" if tail and len(tail) + 2 <= room else "", dim=True)
+    )
     lab = words.clean_line(result.lab)
     first = words.next_task(result) if result.problem is None else None
     if result.problem is not None:

@@ -143,6 +143,11 @@ def next_task(result: LabResult) -> TaskResult | None:
     return next((task for task in result.tasks if task.state == "not_started"), None)
 
 
+def full_marks(result: LabResult) -> bool:
+    """Say whether every task was graded and passed."""
+    return result.problem is None and bool(result.tasks) and all(task.state == "passed" for task in result.tasks)
+
+
 def isolation(environment: Environment | None) -> tuple[str, str] | None:
     """Return headline and detail where the code was not fully isolated, None where it was or nothing is recorded."""
     if environment is None or environment.isolation == "full":

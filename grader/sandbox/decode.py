@@ -233,7 +233,7 @@ class _Values:
             case "$refused", {"kind": str(kind), "says": str(says)}:
                 return Refused(printable(kind, MAX_NAME), printable(says, MAX_CODE))
             case "$foreign", str():
-                return Refused("foreign", f"a {printable(body, MAX_NAME)} where a torch tensor or a plain number belongs")
+                return Refused("foreign", f"a {printable(body, MAX_NAME)}, not a torch tensor or a plain number")
         raise BadFrame("a value is malformed")
 
     def _dict(self, pairs: list[Any], depth: int) -> dict[Any, Any]:

@@ -1,4 +1,4 @@
-"""Which layers this machine offers, and what the judge prepares for them: bwrap, the Landlock ruleset, the seccomp filter.
+"""Which layers this machine offers, and what the judge prepares for them: bwrap, a Landlock ruleset, a seccomp filter.
 
 Everything here is tried rather than guessed; what does not work comes back as a sentence that says why.
 """
@@ -17,7 +17,7 @@ from typing import Any
 
 PROBE_S = 20
 
-# Threads are allowed, processes are not; nor anything that reaches another process, the network, or rarely used kernel code.
+# Threads are allowed, processes are not; nor what reaches another process, the network, or rarely used kernel code.
 DENIED = """
 fork vfork execve execveat kcmp ptrace process_vm_readv process_vm_writev process_madvise process_mrelease
 kill tkill rt_sigqueueinfo rt_tgsigqueueinfo pidfd_open pidfd_getfd pidfd_send_signal setsid setpgid
@@ -33,7 +33,7 @@ chmod fchmod fchmodat fchmodat2 chown fchown lchown fchownat capset
 setuid setgid setreuid setregid setresuid setresgid setgroups setfsuid setfsgid
 sched_setscheduler sched_setattr ioprio_set migrate_pages move_pages mbind set_mempolicy
 landlock_create_ruleset landlock_add_rule landlock_restrict_self seccomp
-""".split()
+"""
 
 CLONE_THREAD = 0x0001_0000
 CLONE_NEW_NAMESPACES = (0x0002_0000, 0x0200_0000, 0x0400_0000, 0x0800_0000, 0x1000_0000, 0x2000_0000, 0x4000_0000)
@@ -82,7 +82,7 @@ def compile_filter() -> Filter | str:
     try:
         rules = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
         deny = pyseccomp.ERRNO(errno.EPERM)
-        for name in DENIED:
+        for name in DENIED.split():
             _add_known(rules, deny, name)
         # ENOSYS makes the C library fall back to clone, whose flags a filter can see.
         rules.add_rule(pyseccomp.ERRNO(errno.ENOSYS), "clone3")

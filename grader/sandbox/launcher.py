@@ -21,7 +21,7 @@ from grader.sandbox import isolation, view
 from grader.sandbox.client import Worker
 from grader.sandbox.isolation import Filter
 from grader.sandbox.spawned import SpawnedProcess
-from grader.sandbox.zygote_link import ZygoteLink
+from grader.sandbox.zygote_link import Process, ZygoteLink
 
 PACKAGE = "alphabar_worker"
 NOBODY = "65534"
@@ -122,7 +122,7 @@ class Sandbox:
         given = [theirs.fileno(), output_end, traces_end]
         try:
             if self._zygote is not None:
-                process: Any = self._zygote.fork(
+                process: Process = self._zygote.fork(
                     given, cpu_s=limits.cpu_s, memory_mib=limits.memory_mib, layers=self._isolated
                 )
             else:

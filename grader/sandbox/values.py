@@ -1,4 +1,4 @@
-"""What an answer holds besides plain Python values, and how text from a worker is made safe to show. Runs in the judge."""
+"""What an answer holds besides plain Python values, and how a worker's text is made safe to show. Runs in the judge."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 # C0 and C1 controls but newline and tab, zero-width and bidirectional marks, line separators, lone surrogates.
-_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff\ufff9-\ufffb]")
+_UNSAFE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff\ufff9-\ufffb]"
+)
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,9 @@ from typing import Literal
 Profile = Literal["torch", "diffusers"]
 
 # Never shown, whoever requires them: the answers lie in them, or the grader does.
-NEVER = frozenset({"grader", "alphabar", "peft", "transformers", "accelerate", "pytest", "_pytest", "pip", "setuptools"})
+NEVER = frozenset(
+    {"grader", "alphabar", "peft", "transformers", "accelerate", "pytest", "_pytest", "pip", "setuptools"}
+)
 ROOTS: dict[Profile, tuple[str, ...]] = {"torch": ("torch", "numpy"), "diffusers": ("torch", "numpy", "diffusers")}
 ALSO = {"torch": ("torchgen", "functorch")}
 PACKAGE_FOLDERS = ("site-packages", "dist-packages")
@@ -130,24 +132,24 @@ def bwrap_arguments(view: View, private: Path) -> list[str]:
     """Return bwrap's mounts: an empty read-only root with the allow-list bound into it."""
     mounts: list[str] = []
     masks: list[Path] = []
-    for folder in SYSTEM_FOLDERS:
-        if Path(folder).is_symlink():
-            mounts += ["--symlink", str(Path(folder).readlink()), folder]
+    for name in SYSTEM_FOLDERS:
+        if Path(name).is_symlink():
+            mounts += ["--symlink", str(Path(name).readlink()), name]
     for folder in view.shared:
         mounts += ["--ro-bind", str(folder), str(folder)]
         masks += [entry for entry in sorted(folder.glob("python*")) if entry.is_dir() and not entry.is_symlink()]
     mounts += _masked(masks)
     for folder in view.standard:
-        mounts += ["--ro-bind", str(folder), str(folder)]
-        mounts += _masked([folder / name for name in PACKAGE_FOLDERS if (folder / name).is_dir()])
-        masks += [folder / name for name in PACKAGE_FOLDERS if (folder / name).is_dir()]
+        packages = [folder / name for name in PACKAGE_FOLDERS if (folder / name).is_dir()]
+        mounts += ["--ro-bind", str(folder), str(folder), *_masked(packages)]
+        masks += packages
     for path in (*view.entries, view.interpreter, private):
         mounts += ["--ro-bind", str(path), str(path)]
-    for path in ("/etc/ld.so.cache", "/etc/alternatives"):
-        mounts += ["--ro-bind-try", path, path]
+    for name in ("/etc/ld.so.cache", "/etc/alternatives"):
+        mounts += ["--ro-bind-try", name, name]
     mounts += ["--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev"]
-    for path in masks:
-        mounts += ["--remount-ro", str(path)]
+    for folder in masks:
+        mounts += ["--remount-ro", str(folder)]
     return [*mounts, "--remount-ro", "/"]
 
 

@@ -45,15 +45,20 @@ class Process(Protocol):
     def exit(self, timeout_s: float) -> Exit | None:
         """Wait for its end; None if it still runs."""
 
+    def forget(self) -> None:
+        """Give up what is kept for it; nobody will ask about it again."""
+
 
 class ZygoteLink:
     """A running zygote."""
 
-    def __init__(self, command: Sequence[str], environment: dict[str, str], control: socket.socket, theirs: int) -> None:
+    def __init__(
+        self, command: Sequence[str], environment: dict[str, str], control: socket.socket, theirs: int
+    ) -> None:
         """Start the process and return at once; it imports its libraries while the judge does other things."""
         self._control = control
         # What it says while starting up; a file, because nobody reads a pipe meanwhile.
-        self._said = tempfile.TemporaryFile()
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
         self._exits: dict[int, Exit] = {}
         self._usage: dict[int, float | None] = {}
         self._open: set[int] = set()

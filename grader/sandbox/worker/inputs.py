@@ -56,9 +56,7 @@ class Inputs:
 
     def changed(self, encoder: Encoder) -> dict[str, Any]:
         """Return the tensors that no longer hold what they held, encoded, by parameter name."""
-        return {
-            name: encoder.value(tensor) for name, tensor, kept in self._tensors if not _same(plain(tensor), kept)
-        }
+        return {name: encoder.value(tensor) for name, tensor, kept in self._tensors if not _same(plain(tensor), kept)}
 
     def next_draw(self) -> dict[str, float]:
         """Return the next uniform number of every generator among the inputs."""

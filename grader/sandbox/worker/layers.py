@@ -1,7 +1,7 @@
 """The layers that hold one worker, put on from inside between fork and the first line of student code. Linux.
 
-Order matters: descriptors first (later layers forbid opening), then limits, then privileges, Landlock, seccomp. At the end
-the kernel is asked what really holds; a layer that was promised and does not hold ends the worker.
+Order matters: descriptors first (later layers forbid opening), then limits, then privileges, Landlock, seccomp. At the
+end the kernel is asked what really holds; a layer that was promised and does not hold ends the worker.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import resource
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 PR_SET_PDEATHSIG, PR_GET_DUMPABLE, PR_SET_DUMPABLE, PR_SET_SECCOMP = 1, 3, 4, 22
@@ -99,8 +100,7 @@ def set_limits(cpu_s: float, memory_mib: int, base_bytes: int) -> None:
 def address_space() -> int:
     """Return the bytes of address space this process has mapped already (0 where /proc is missing)."""
     try:
-        with open("/proc/self/statm") as file:
-            return int(file.read().split()[0]) * resource.getpagesize()
+        return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     except OSError:
         return 0
 
@@ -143,15 +143,19 @@ def own_signals_only(tgkill: int, pid: int) -> bytes:
     return b"".join(struct.pack("=HBBI", *step) for step in steps)
 
 
-def enter(guard: Guard, ruleset: int | None, parent: int) -> dict[str, bool]:
+def die_with(parent: int) -> None:
+    """End this process when its parent ends, even if it never reads from the channel again."""
+    prctl(PR_SET_PDEATHSIG, SIGKILL)
+    if os.getppid() != parent:
+        raise LayerMissing("the zygote ended")
+
+
+def enter(guard: Guard, ruleset: int | None) -> dict[str, bool]:
     """Put on all layers but limits and descriptors, and return what the kernel says holds.
 
     Raises LayerMissing if a layer that the guard asks for does not hold.
     """
     status = os.open("/proc/self/status", os.O_RDONLY)
-    prctl(PR_SET_PDEATHSIG, SIGKILL)
-    if os.getppid() != parent:
-        raise LayerMissing("the zygote ended")
     prctl(PR_SET_NO_NEW_PRIVS, 1)
     prctl(PR_SET_DUMPABLE, 0)
     drop_capabilities()

@@ -1,18 +1,19 @@
 """Makes the allow-listed libraries importable, and imports them. Runs in the zygote, or in a worker that stands alone.
 
 `sys.path` holds the standard library and the private folder only. Each library comes from its own folder through the
-finder below, so nothing else that lies beside it in `site-packages` can be imported, or even listed by the import system.
+finder below, so nothing else that lies beside it in `site-packages` can be imported, or even listed by imports.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.metadata
 import sys
 from collections.abc import Iterator, Sequence
 from importlib.machinery import ModuleSpec
 from importlib.util import spec_from_file_location
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 # Importing these pulls in what the labs use; everything else of diffusers stays lazy.
@@ -80,7 +81,7 @@ def _normal(name: str) -> str:
 
 def install(places: dict[str, str], versions: dict[str, str]) -> None:
     """Make the libraries importable in this process."""
-    sys.meta_path.insert(0, LibraryFinder(places, versions))  # type: ignore[arg-type]
+    sys.meta_path.insert(0, LibraryFinder(places, versions))
 
 
 def load(profile: str) -> dict[str, str]:
@@ -118,11 +119,20 @@ def _import_diffusers(names: Sequence[str]) -> str:
     return str(diffusers.__version__)
 
 
+class AllOff:
+    """The compiler's switches, each of them off; checkpointing looks at one."""
+
+    def __getattr__(self, name: str) -> bool:
+        """Return False."""
+        return False
+
+
 def stand_in() -> ModuleType:
     """Return a module to stand where `torch._dynamo` would: importing that takes longer than all of diffusers.
 
-    diffusers wants one decorator of it, the first operation on a meta tensor another. Nothing is compiled in a worker: there
-    is no compiler to be had and no folder to write to, so torch.compile is refused with a sentence.
+    diffusers wants one decorator of it, the first operation on a meta tensor another; optimizers, checkpointing and
+    torch.func ask it to stay out of the way. Nothing is compiled in a worker: there is no compiler to be had and no folder
+    to write to, so torch.compile is refused with a sentence.
     """
     module = ModuleType("torch._dynamo")
     module.__path__ = []
@@ -138,21 +148,26 @@ def stand_in() -> ModuleType:
     for name in ("allow_in_graph", "disable", "disallow_in_graph", "graph_break", "mark_dynamic"):
         setattr(module, name, unchanged)
     module.is_compiling = lambda: False  # type: ignore[attr-defined]
+    module.config = AllOff()  # type: ignore[attr-defined]
+    module.compiled_autograd = SimpleNamespace(_disable=contextlib.nullcontext)  # type: ignore[attr-defined]
     module.__getattr__ = refuse  # type: ignore[method-assign]
     return module
 
 
 def warm_up() -> None:
-    """Run one small operation of each kind, so that workers inherit what torch sets up lazily. One thread throughout."""
+    """Run one small operation of each kind, so that workers inherit what torch sets up lazily. One thread only."""
     import torch
 
     from . import serve
     from .codec import Encoder, decode
+    from .meter import Meter
 
     x = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     y = torch.nn.functional.conv2d(x, torch.ones(4, 4, 3, 3, requires_grad=True), padding=1)
     (torch.nn.functional.silu(torch.nn.functional.group_norm(y, 2)) * 0.5 + 1).mean().backward()
     torch.nn.functional.scaled_dot_product_attention(x, x, x)
+    with Meter():
+        (x[0, 0] @ x[0, 1]).sum()
     (x[0, 0] @ x[0, 1]).softmax(-1).cumsum(0).cumprod(0)
     torch.nn.functional.linear(x, torch.ones(3, 8)).to(torch.bfloat16).sum()
     torch.arange(4).float().sqrt().view(2, 2)[torch.tensor([0, 1])]

@@ -1,15 +1,15 @@
 """A deterministic meter of memory and work: what torch allocates and computes between two points. Runs in the worker.
 
-Every storage that first appears as an operation's result is charged with its bytes and un-charged when its last reference
-goes; storages that were there before (inputs, parameters) are free. CPython counts references, so the same code gives the
-same integers every time, on any machine.
+Every storage that first appears as an operation's result is charged with its bytes and un-charged when its last
+reference goes; storages that were there before (inputs, parameters) are free. CPython counts references, so the same
+code gives the same integers every time, on any machine.
 
     with Meter() as meter:
         student.attention(q, k, v)
     return {"peak": meter.peak, "flops": meter.flops}
 
-It does not see: memory inside a kernel, memory that is not torch's, work in other threads. A check therefore bounds FLOPs
-from below too: work done out of sight leaves fewer than the mathematics needs.
+It does not see: memory inside a kernel, memory that is not torch's, work in other threads. A check therefore bounds
+FLOPs from below too: work done out of sight leaves fewer than the mathematics needs.
 """
 
 from __future__ import annotations
@@ -62,6 +62,11 @@ class Meter(TorchDispatchMode):  # type: ignore[misc]
         self._now = 0
         self._step = 0
         self._gc_was_on = False
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # True would import torch._dynamo at the first operation: a second of work, and frames that keep tensors alive.
+        return False
 
     def __enter__(self) -> Self:
         """Begin. The collector is off meanwhile: when it would run is not determined by the code."""

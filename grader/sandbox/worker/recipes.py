@@ -1,4 +1,4 @@
-"""Recipes, worker side: makes the inputs that `grader.recipes` describes. One function per operation, nothing else is called.
+"""Recipes, worker side: makes the inputs that `grader.recipes` describes. One function per operation, nothing else.
 
 Everything is made on the CPU with generators of its own, so that the global random state is never touched.
 """

@@ -19,6 +19,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from . import layers, libraries
@@ -41,6 +42,7 @@ def main(config: dict[str, Any]) -> None:
 
 def _alone(config: dict[str, Any]) -> None:
     versions = libraries.load(config["profile"])
+    libraries.warm_up()
     from . import serve
 
     # The CPU clock runs since the process began; importing the libraries is not the student's affair.
@@ -78,12 +80,12 @@ class Zygote:
     def run(self) -> None:
         """Answer control messages until the judge hangs up."""
         while True:
-            readable, _, _ = select.select([self._control, self._wake_up], [], [])
+            readable, _, _ = select.select([self._control.fileno(), self._wake_up], [], [])
             if self._wake_up in readable:
                 with contextlib.suppress(BlockingIOError):
                     os.read(self._wake_up, 4096)
                 self._reap()
-            if self._control in readable:
+            if self._control.fileno() in readable:
                 message, descriptors = self._hear()
                 if message is None:
                     break
@@ -149,7 +151,7 @@ class Zygote:
             )
 
     def _fork(self, message: dict[str, Any], descriptors: list[int]) -> None:
-        threads = len(os.listdir("/proc/self/task"))
+        threads = len(list(Path("/proc/self/task").iterdir()))
         if threads != 1:
             self._say(failed=f"the zygote runs {threads} threads; forking it now would hang its workers")
             return
@@ -169,8 +171,9 @@ class Zygote:
         layers.set_limits(message["cpu_s"], message["memory_mib"], self._base_bytes)
         _write_traces(layers.TRACES)
         held: dict[str, bool] = {}
+        layers.die_with(zygote)
         if message["layers"]:
-            held = layers.enter(self._guard, ruleset, zygote)
+            held = layers.enter(self._guard, ruleset)
         from . import serve
 
         serve.serve(layers.CHANNEL, {"layers": held})

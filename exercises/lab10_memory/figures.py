@@ -1,0 +1,39 @@
+"""Pictures of lab 10. Runs in the judge; sees no torch."""
+
+from __future__ import annotations
+
+from grader.kit import Chart, figure, randn
+
+
+@figure("query_chunked_attention")
+def memory_timeline(play):
+    """Draw the bytes alive after each operation, chunked against all at once, with the bound."""
+    heads, n, d, chunk = 2, 256, 16, 32
+    q, k, v = (randn(21 + i, 1, heads, n, d) for i in range(3))
+    yours, reference = play.scenario("timelines", q=q, k=k, v=v, chunk=chunk)
+
+    def kib(timeline):
+        """Stretch each timeline over the same axis: share of the operations done."""
+        last = max(index for index, _ in timeline) or 1
+        return [(100 * index / last, bytes_ / 1024) for index, bytes_ in timeline]
+
+    out, block = 4 * heads * n * d, 4 * heads * chunk * n
+    series = [
+        ("all at once", "other", kib(reference["full"])),
+        ("reference", "reference", kib(reference["chunked"])),
+    ]
+    if yours is not None:
+        series.append(("yours", "yours", kib(yours["chunked"])))
+    return Chart(
+        title="Bytes alive while attention runs",
+        caption=(
+            f"{heads} heads, {n} queries and keys, chunks of {chunk}. All at once, the scores and their softmax live "
+            "together. In chunks, each tooth is one block of scores that dies before the next, on top of the growing "
+            "output; the last step is the copy that joins the pieces. Inputs are not counted."
+        ),
+        alt="Memory over the course of the computation: one tall peak for attention all at once, low teeth for chunks.",
+        x_label="operations done (%)",
+        y_label="KiB alive",
+        series=series,
+        limits=[("bound: 2 outputs + 6 blocks", (2 * out + 6 * block) / 1024)],
+    )
