@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import difflib
 import hashlib
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -211,7 +212,7 @@ def apply_edits(source: str, edits: Sequence[Edit], where: str = "the reference"
             at = start + body.index(piece.find)
             spans.append((at, at + len(piece.find), piece.put))
     spans.sort(key=lambda span: span[:2])
-    for (_, end, _), (start, _, _) in zip(spans, spans[1:], strict=False):
+    for (_, end, _), (start, _, _) in itertools.pairwise(spans):
         if start < end:
             return None
     for start, end, put in reversed(spans):

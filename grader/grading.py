@@ -192,8 +192,9 @@ def _problem(seen: Examination) -> Problem | None:
     if error is None:
         return None
     kinds = {"raised": "import_error", "timed_out": "import_timed_out"}
-    at = f"line {error.line}: " if error.line else ""
-    message = f"{at}{error_sentence(error, visible=True)}"
+    message = error_sentence(error, visible=True)
+    if error.frames:
+        message += f"\n    {error.frames[-1][2].strip()}"
     return Problem(kind=kinds.get(error.kind, "import_crashed"), message=message, line=error.line)
 
 

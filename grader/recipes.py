@@ -1,7 +1,7 @@
 """Recipes: inputs described in the judge and made in the worker, for student and reference alike.
 
-A recipe is a small expression tree, `["randn", [seed, 4, 3, 8, 8], {}]`, that `alphabar_worker.recipes` evaluates with torch.
-So inputs cost nothing on the wire, and strides, dtypes, meta tensors and `requires_grad` survive. Runs in the judge.
+A recipe is a small expression tree, `["randn", [seed, 4, 3, 8, 8], {}]`, that `alphabar_worker.recipes` evaluates with
+torch. So inputs cost nothing on the wire, and strides, dtypes, meta tensors and `requires_grad` survive.
 """
 
 from __future__ import annotations

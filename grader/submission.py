@@ -156,15 +156,27 @@ def parse(source: bytes, filename: str) -> Submission:
             tree = ast.parse(source, filename)
             definitions = dict(_bindings(tree.body))
     except SyntaxError as error:
-        kind = type(error).__name__  # TabError, IndentationError
-        at = f"line {error.lineno}: " if error.lineno else ""
-        raise SubmissionError("syntax_error", f"{at}{kind}: {error.msg}", error.lineno) from None
+        raise SubmissionError("syntax_error", _pointed(error, source), error.lineno) from None
     except ValueError as error:
         raise SubmissionError("syntax_error", f"{filename} is not valid Python: {error}") from None
     except (RecursionError, MemoryError):
         raise SubmissionError("too_nested", f"{filename} is nested too deeply to be parsed.") from None
     unknown = any(isinstance(n, ast.ImportFrom) and n.names[0].name == "*" for n in tree.body)
     return Submission(filename, source, definitions, unknown or "__getattr__" in definitions)
+
+
+def _pointed(error: SyntaxError, source: bytes) -> str:
+    """Return the sentence, and below it the line with a caret under the place."""
+    says = f"{type(error).__name__}: {error.msg}"  # TabError and IndentationError say more than SyntaxError
+    lines = source.decode("utf-8-sig").splitlines()
+    if not error.lineno or error.lineno > len(lines):
+        return says
+    line = lines[error.lineno - 1]
+    if len(line) > 200:
+        return says
+    indent = len(line) - len(line.lstrip())
+    caret = " " * max(0, (error.offset or 1) - 1 - indent) + "^"
+    return f"{says}\n    {line.strip()}\n    {caret}"
 
 
 def _bindings(body: Sequence[ast.stmt]) -> Iterator[tuple[str, Definition]]:

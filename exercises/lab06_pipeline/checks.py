@@ -55,6 +55,12 @@ def test_serves_velocity_prediction(compare, seed):
 
 
 @check("denoise_loop")
+def test_does_not_guide_below_one(compare, seed):
+    """Guidance is on above scale 1 only: below it, too, the network sees the conditional batch alone."""
+    compare.play("sample", scheduler="ddim", **inputs(seed, 3, 4, 6, 4, 8), guidance_scale=0.5, steps=2)
+
+
+@check("denoise_loop")
 def test_passes_timesteps_that_are_not_whole(compare, seed):
     """The network gets the scheduler's own timesteps, also where they are no whole numbers."""
     compare.play(

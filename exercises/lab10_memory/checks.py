@@ -73,8 +73,9 @@ def test_memory_many_heads(compare, seed):
 @check("query_chunked_attention")
 def test_memory_cross_attention(compare, seed):
     """Memory stays within the bound with another number of keys and a last chunk that is shorter."""
-    q, k, v = randn(seed, 1, 12, 870, 10), randn(seed + 1, 1, 12, 64, 10), randn(seed + 2, 1, 12, 64, 10)
-    compare.play("metered", view=attention_bounds(1, 12, 870, 64, 10, 80), q=q, k=k, v=v, chunk=80)
+    for heads, n, m, d, chunk in [(12, 870, 64, 10, 80), (2, 150, 260, 12, 16)]:
+        q, k, v = randn(seed, 1, heads, n, d), randn(seed + 1, 1, heads, m, d), randn(seed + 2, 1, heads, m, d)
+        compare.play("metered", view=attention_bounds(1, heads, n, m, d, chunk), q=q, k=k, v=v, chunk=chunk)
 
 
 @check("query_chunked_attention")

@@ -17,7 +17,9 @@ from grader.sandbox.launcher import Limits, Sandbox
 class Oracle(Protocol):
     """Answers calls as the reference, or as the reference with edits, would."""
 
-    misconceptions: Sequence[Misconception]
+    @property
+    def misconceptions(self) -> Sequence[Misconception]:
+        """The known mistakes."""
 
     def ask(self, call: Call) -> None:
         """Start the reference on `call`, so that it runs while the student's code does."""
@@ -40,7 +42,7 @@ class LiveOracle:
 
     def __init__(self, lab: Lab, sandbox: Sandbox) -> None:
         """Take the reference from `lab`; no worker is started before the first question."""
-        self.misconceptions = lab.misconceptions
+        self.misconceptions: Sequence[Misconception] = lab.misconceptions
         self.answers: dict[record.Key, Answer] = {}
         self._lab = lab
         self._sandbox = sandbox
@@ -128,7 +130,7 @@ class RecordedOracle:
 
     def __init__(self, lab: Lab) -> None:
         """Read the lab's recorded answers."""
-        self.misconceptions = lab.misconceptions
+        self.misconceptions: Sequence[Misconception] = lab.misconceptions
         self._lab = lab
         self._answers = record.read(lab.answers_path)
 

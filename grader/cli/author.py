@@ -70,8 +70,8 @@ def _show(one: LabAudit) -> None:
         p = one.pairs
         total = p.exact + p.one_of + p.subset + p.unnamed + p.wrong + p.passed
         click.echo(
-            f"  pairs of misconceptions                  {total}: {p.exact} named exactly, {p.one_of} as one of several, "
-            f"{p.subset} as one of the two, {p.unnamed} unnamed, {p.wrong} otherwise, {p.passed} passed"
+            f"  pairs of misconceptions                  {total}: {p.exact} named exactly, {p.one_of} as one of "
+            f"several, {p.subset} as one of the two, {p.unnamed} unnamed, {p.wrong} otherwise, {p.passed} passed"
         )
     for fault in one.faults:
         click.echo(f"  fault: {fault}")

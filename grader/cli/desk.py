@@ -1,9 +1,8 @@
-"""The student's desk: the folder `.grade/` beside the submission, which keeps the last result, report and hints seen."""
+"""The student's desk: the folder `.grade/`, which keeps each lab's last result, its page, and the hints seen."""
 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 from grader.results import LabResult
@@ -25,7 +24,7 @@ def write(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
     part = path.with_name(path.name + ".part")
     part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
+    part.replace(path)
 
 
 def last_result(lab_id: str) -> LabResult | None:

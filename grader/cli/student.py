@@ -375,19 +375,19 @@ def status() -> None:
     from grader.reports import terminal
 
     course = open_course(None)
-    rows = []
+    rows: list[tuple[str, str, float | None, float, str]] = []
     for lab in course.labs:
         possible = float(sum(task.points for task in lab.tasks))
         last = desk.last_result(lab.id)
         if last is None:
-            rows.append((lab.id, lab.manifest.title, 0.0, possible, "not started"))
+            rows.append((lab.id, lab.manifest.title, None, possible, "not started"))
         else:
             left = sum(task.state != "passed" for task in last.tasks)
             note = "done" if left == 0 else f"{left} {'task' if left == 1 else 'tasks'} to do"
             rows.append((lab.id, lab.manifest.title, last.score.earned, possible, note))
     color, ascii_only, width = terminal_facts()
-    click.echo(course.manifest.title)
-    click.echo(terminal.render_status(rows, color=color, ascii=ascii_only, width=width), nl=False)
+    heading = course.manifest.title
+    click.echo(terminal.render_status(rows, color=color, ascii=ascii_only, width=width, heading=heading), nl=False)
 
 
 def show(path: Path) -> None:

@@ -206,12 +206,12 @@ def _diagnosis(task: TaskResult, page_url: str | None) -> dict[str, Any] | None:
 
 
 def _check(check: CheckResult, filename: str, seen: dict[Any, str], rooms: dict[str, int]) -> dict[str, Any]:
-    """Return one check for the page. What an earlier check of the task already showed is only referred to."""
+    """Return one check for the page. A traceback that an earlier check of the task showed is only referred to."""
     message = words.clean(check.message or "").strip()
     title = words.clean_line(check.title)
     same_as = None
     frames: list[dict[str, Any]] = []
-    if check.outcome != "passed" and message:
+    if check.outcome != "passed" and check.frames:
         key = (check.outcome, message, tuple((f.line, f.code) for f in check.frames))
         same_as = seen.get(key)
         seen.setdefault(key, title.removesuffix("."))

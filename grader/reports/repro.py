@@ -1,4 +1,4 @@
-"""`grade repro`: a visible check's calls as a script of plain torch, to be run with `breakpoint()` where one wants to look."""
+"""`grade repro`: a visible check's calls as a script of plain torch, to be debugged with `breakpoint()`."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from grader.sandbox.decode import Frame
 from grader.sandbox.values import printable
 from grader.sandbox.wire import FrameReader, Request, Sequence32
 from grader.sandbox.worker.frames import BadFrame
-from grader.sandbox.zygote_link import Exit, Process
+from grader.sandbox.zygote_link import Exit, Process, Usage
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +31,7 @@ Kind = Literal["raised", "crashed", "timed_out", "protocol"]
 
 BACKSTOP = 3  # times the CPU budget, on the wall
 START_S = 180.0
-LOAD_CPU_S = 20.0
+LOAD_CPU_S = 10.0
 MAX_OUTPUT_KEPT = 64 << 10
 MAX_OUTPUT = 8 << 20
 MAX_TRACES = 16 << 10
@@ -64,16 +64,20 @@ class Answer:
 
 @dataclass
 class _Use:
-    """What one worker has used of a budget: CPU as last read, and the seconds waited since."""
+    """What one worker has used of a budget: CPU and queueing as last read, and the seconds waited since."""
 
-    base: float
+    base: Usage
     cpu_s: float = 0.0
     waited_s: float = 0.0
+    queued_s: float = 0.0
 
 
 @dataclass
 class Budget:
-    """CPU seconds for one task, over all its calls and workers; three times that on the wall."""
+    """CPU seconds for one task, over all its calls and workers; three times that on the wall.
+
+    Seconds in which the worker stood in the queue for a busy processor count for neither.
+    """
 
     cpu_s: float
     wall_s: float = 0.0
@@ -87,11 +91,17 @@ class Budget:
     @property
     def exhausted(self) -> bool:
         """Whether nothing is left."""
-        return self.spent >= self.cpu_s or self.wall_s >= BACKSTOP * self.cpu_s
+        return self.left <= 0
+
+    @property
+    def left(self) -> float:
+        """Seconds until it may be exhausted, if all of them are used."""
+        queued_s = sum(use.queued_s for use in self._uses.values())
+        return min(self.cpu_s - self.spent, BACKSTOP * self.cpu_s + queued_s - self.wall_s)
 
     def _use(self, worker: int, process: Process) -> _Use:
         if worker not in self._uses:
-            self._uses[worker] = _Use(process.usage() or 0.0)
+            self._uses[worker] = _Use(process.usage() or Usage(0.0))
         return self._uses[worker]
 
 
@@ -242,9 +252,7 @@ class Worker:
         use = budget._use(self._number, self._process)
         since = self._asked_at
         while True:
-            left = min(budget.cpu_s - budget.spent, BACKSTOP * budget.cpu_s - budget.wall_s)
-            due = since + max(left, 0.0)
-            frame = self._pump(due)
+            frame = self._pump(since + max(budget.left, 0.0))
             now = time.monotonic()
             use.waited_s += now - since
             budget.wall_s += now - since
@@ -258,9 +266,10 @@ class Worker:
 
     def _check_budget(self, budget: Budget, use: _Use) -> None:
         """Read how much CPU was really used, and give up if the budget is spent."""
-        cpu_s = self._process.usage()
-        if cpu_s is not None:
-            use.cpu_s, use.waited_s = max(0.0, cpu_s - use.base), 0.0
+        now = self._process.usage()
+        if now is not None:
+            use.cpu_s, use.waited_s = max(0.0, now.cpu_s - use.base.cpu_s), 0.0
+            use.queued_s = max(0.0, now.queued_s - use.base.queued_s)
         if not budget.exhausted:
             return
         line = self._ask_line()

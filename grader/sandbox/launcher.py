@@ -11,6 +11,7 @@ import shutil
 import socket
 import sys
 import tempfile
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -109,6 +110,9 @@ class Sandbox:
             self.versions = self._zygote.hello()
         else:
             self._prepare_layers(self._zygote)
+        if self._zygote is not None:
+            # All of it is imported by now. Even a judge that is killed leaves nothing behind.
+            shutil.rmtree(self._private, ignore_errors=True)
         self._is_ready = True
 
     def worker(self, source: bytes, filename: str, *, scenarios: bytes | None, limits: Limits) -> Worker:
@@ -200,7 +204,8 @@ class Sandbox:
         return [
             bwrap,
             "--unshare-all",
-            "--die-with-parent",
+            # The kernel means the thread that starts it; one that ends early would take the sandbox along.
+            *(["--die-with-parent"] if threading.current_thread() is threading.main_thread() else []),
             *("--cap-drop", "ALL", "--uid", NOBODY, "--gid", NOBODY, "--hostname", "sandbox"),
             *view.bwrap_arguments(self._view, self._private),
             *("--chdir", "/"),

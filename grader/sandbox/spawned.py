@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from grader.sandbox.zygote_link import Exit
+from grader.sandbox.zygote_link import Exit, Usage
 
 
 class SpawnedProcess:
@@ -31,14 +31,14 @@ class SpawnedProcess:
         )
         self._exit: Exit | None = None
 
-    def usage(self) -> float | None:
-        """Return the CPU seconds used so far; where the system does not tell, the seconds since its start."""
+    def usage(self) -> Usage | None:
+        """Return what it has used so far; where the system does not tell, the seconds that have passed."""
         if self._process.returncode is not None:
             return None
         if not sys.platform.startswith("linux"):
-            return time.monotonic()
+            return Usage(time.monotonic())
         try:
-            return time.clock_gettime((~self._process.pid << 3) | 2)  # clock_getcpuclockid(3)
+            return Usage(time.clock_gettime((~self._process.pid << 3) | 2))  # clock_getcpuclockid(3)
         except OSError:
             return None
 

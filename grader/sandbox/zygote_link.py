@@ -22,6 +22,14 @@ MAX_CONTROL = 1 << 16
 
 
 @dataclass(frozen=True)
+class Usage:
+    """What a worker has used: CPU, and the time it was ready to run but another process had the processor."""
+
+    cpu_s: float
+    queued_s: float = 0.0
+
+
+@dataclass(frozen=True)
 class Exit:
     """How a worker's process ended."""
 
@@ -33,8 +41,8 @@ class Exit:
 class Process(Protocol):
     """A worker's process, however it was started."""
 
-    def usage(self) -> float | None:
-        """Return the CPU seconds used so far; None once it has ended."""
+    def usage(self) -> Usage | None:
+        """Return what it has used so far; None once it has ended."""
 
     def where(self) -> None:
         """Ask it to write down, among its traces, which line it is at."""
@@ -60,7 +68,7 @@ class ZygoteLink:
         # What it says while starting up; a file, because nobody reads a pipe meanwhile.
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
         self._exits: dict[int, Exit] = {}
-        self._usage: dict[int, float | None] = {}
+        self._usage: dict[int, Usage | None] = {}
         self._open: set[int] = set()
         self._last = 0
         self._process = subprocess.Popen(
@@ -110,8 +118,8 @@ class ZygoteLink:
         """The process that was started (bwrap's, where that is used)."""
         return self._process.pid
 
-    def usage(self, worker: int) -> float | None:
-        """Ask how much CPU a worker has used."""
+    def usage(self, worker: int) -> Usage | None:
+        """Ask what a worker has used."""
         self._send({"do": "usage", "id": worker})
         while worker not in self._usage:
             self._dispatch(self._expect())
@@ -144,7 +152,8 @@ class ZygoteLink:
         if "failed" in message:
             raise InternalError(f"The sandbox cannot start a worker: {message['failed']}.")
         if "usage" in message:
-            self._usage[message["usage"]] = message["cpu_s"]
+            known = message["cpu_s"] is not None
+            self._usage[message["usage"]] = Usage(message["cpu_s"], message["queued_s"]) if known else None
         elif "exit" in message and message["exit"] in self._open:
             self._exits[message["exit"]] = Exit(message["signal"], message["code"], message["cpu_s"])
 
@@ -199,8 +208,8 @@ class ForkedProcess:
     _zygote: ZygoteLink
     _id: int
 
-    def usage(self) -> float | None:
-        """Return the CPU seconds used so far."""
+    def usage(self) -> Usage | None:
+        """Return what it has used so far."""
         return self._zygote.usage(self._id)
 
     def where(self) -> None:

@@ -14,13 +14,19 @@ MAX_CODE = 200
 def describe(error: BaseException, filename: str, lines: list[str]) -> dict[str, Any]:
     """Return type, message, the student's own frames (outermost first, the last few) and the line to look at."""
     frames = _frames(error, filename, lines)
-    line = frames[-1]["line"] if frames else None
-    if isinstance(error, SyntaxError) and error.filename == filename:
-        line = error.lineno
-        message = str(error.msg)
-    else:
-        message = _message(error)
+    syntax = _syntax(error, filename)
+    message, line = syntax if syntax is not None else (_message(error), frames[-1]["line"] if frames else None)
     return {"type": name_of(type(error)), "message": message[:MAX_MESSAGE], "frames": frames, "line": line}
+
+
+def _syntax(error: BaseException, filename: str) -> tuple[str, int | None] | None:
+    """Return message and line of an error in the student's own syntax, which has no frame there."""
+    if type(error) not in (SyntaxError, IndentationError, TabError):
+        return None
+    assert isinstance(error, SyntaxError)
+    if error.filename != filename or type(error.msg) is not str or type(error.lineno) is not int:
+        return None
+    return error.msg, error.lineno
 
 
 def _message(error: BaseException) -> str:

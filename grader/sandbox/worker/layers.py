@@ -27,6 +27,7 @@ PARKED = 100  # descriptors wait above this number until the low ones are free
 CHANNEL, TRACES = 3, 4
 MAX_FILE = 1 << 20
 MAX_OPEN = 64
+MAX_ZYGOTE_OPEN = 1024
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -70,8 +71,15 @@ def arrange_descriptors(channel: int, output: int, traces: int, landlock: int | 
         os.dup2(source, target)
     if ruleset is not None:
         ruleset = os.dup2(ruleset, TRACES + 1)
-    os.closerange(TRACES + (1 if ruleset is None else 2), 1 << 20)
+    os.closerange(TRACES + (1 if ruleset is None else 2), MAX_ZYGOTE_OPEN)
     return ruleset
+
+
+def limit_zygote() -> None:
+    """Keep every descriptor of the zygote below the number up to which a worker closes them."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    bound = MAX_ZYGOTE_OPEN if hard == resource.RLIM_INFINITY else min(hard, MAX_ZYGOTE_OPEN)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (bound, bound))
 
 
 def set_limits(cpu_s: float, memory_mib: int, base_bytes: int) -> None:

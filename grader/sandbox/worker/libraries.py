@@ -131,8 +131,8 @@ def stand_in() -> ModuleType:
     """Return a module to stand where `torch._dynamo` would: importing that takes longer than all of diffusers.
 
     diffusers wants one decorator of it, the first operation on a meta tensor another; optimizers, checkpointing and
-    torch.func ask it to stay out of the way. Nothing is compiled in a worker: there is no compiler to be had and no folder
-    to write to, so torch.compile is refused with a sentence.
+    torch.func ask it to stay out of the way. Nothing is compiled in a worker: there is no compiler to be had and no
+    folder to write to, so torch.compile is refused with a sentence.
     """
     module = ModuleType("torch._dynamo")
     module.__path__ = []

@@ -65,6 +65,7 @@ class Zygote:
         self._control = control
         self._pids: dict[int, int] = {}
         self._guard = layers.Guard(None, 0, None)
+        layers.limit_zygote()
         versions = libraries.load(profile)
         libraries.warm_up()
         # Workers share these pages for as long as nothing writes to them: keep the collector away from old objects.
@@ -122,18 +123,19 @@ class Zygote:
             case "where":
                 self._signal(message["id"], WHERE)
             case "usage":
-                self._say(usage=message["id"], cpu_s=self._cpu_s(message["id"]))
+                self._say(usage=message["id"], **self._usage(message["id"]))
 
     def _signal(self, worker: int, number: int) -> None:
         # Only children that have not been reaped: their pids cannot belong to anyone else.
         if worker in self._pids:
             os.kill(self._pids[worker], number)
 
-    def _cpu_s(self, worker: int) -> float | None:
-        if worker not in self._pids:
-            return None
-        clock = (~self._pids[worker] << 3) | 2  # clock_getcpuclockid(3), which Python does not offer
-        return time.clock_gettime(clock)
+    def _usage(self, worker: int) -> dict[str, float | None]:
+        pid = self._pids.get(worker)
+        if pid is None:
+            return {"cpu_s": None, "queued_s": 0.0}
+        clock = (~pid << 3) | 2  # clock_getcpuclockid(3), which Python does not offer
+        return {"cpu_s": time.clock_gettime(clock), "queued_s": _queued_s(pid)}
 
     def _reap(self) -> None:
         names = {pid: worker for worker, pid in self._pids.items()}
@@ -177,6 +179,14 @@ class Zygote:
         from . import serve
 
         serve.serve(layers.CHANNEL, {"layers": held})
+
+
+def _queued_s(pid: int) -> float:
+    """Return for how long a process was ready to run but another had the processor (0 where that is not counted)."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
 
 
 def _in_child(become: Callable[[], None]) -> None:
