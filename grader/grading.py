@@ -25,7 +25,6 @@ from grader.results import (
     Environment,
     LabResult,
     Problem,
-    Score,
     TaskResult,
 )
 from grader.sandbox.launcher import Sandbox
@@ -113,25 +112,6 @@ def illustrate(result: LabResult, job: Job, bench: Bench) -> LabResult:
     pictures = [picture for picture in drawing.draw(bench, runnable) if picture.task in graded]
     bench.dismiss()
     return result.model_copy(update={"pictures": pictures})
-
-
-def problem_result(lab: Lab, seed: int, filename: str, problem: Problem) -> LabResult:
-    """Return the record of a submission that could not be read: no check ran, nought points."""
-    possible = sum(task.points for task in lab.tasks)
-    return LabResult(
-        lab=lab.id,
-        title=lab.manifest.title,
-        seed=seed,
-        submission="",
-        filename=filename,
-        score=Score(earned=0, possible=possible),
-        tasks=[
-            TaskResult(id=t.id, title=t.title, function=t.id, earned=0, possible=t.points, state="not_started")
-            for t in lab.tasks
-        ],
-        checks=[],
-        problem=problem,
-    )
 
 
 def _check_results(task: Task, seen: Examination) -> list[CheckResult]:

@@ -6,6 +6,7 @@ Standard library only: on a cold start torch's import should begin before ours d
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,8 @@ class Glance:
 
 def glance(root: Path, lab_id: str) -> Glance | None:
     """Look into a lab's manifest; None where anything is odd, which the real reading will then explain."""
+    if not re.fullmatch(r"[A-Za-z0-9_]+", lab_id):  # a path or a pattern is no lab's name
+        return None
     try:
         for path in (root / "exercises").glob(f"{lab_id}_*/lab.toml"):
             data = tomllib.loads(path.read_text(encoding="utf-8"))

@@ -1,11 +1,12 @@
-"""From outcomes to points. Pure functions of plain data."""
+"""From outcomes to points. Pure functions of plain data, without numpy: an unreadable file is judged at once."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
-from grader.results import CheckResult, Outcome, Score, TaskState
+from grader.course import Lab
+from grader.results import CheckResult, LabResult, Outcome, Problem, Score, TaskResult, TaskState
 
 
 def share_points(points: int, weights: Sequence[int]) -> list[float]:
@@ -48,3 +49,22 @@ def state(outcomes: Sequence[Outcome]) -> TaskState:
     if all(outcome in ("crashed", "timed_out", "skipped") for outcome in outcomes):
         return "crashed"
     return "not_yet"
+
+
+def problem_result(lab: Lab, seed: int, filename: str, problem: Problem) -> LabResult:
+    """Return the record of a submission that could not be read: no check ran, nought points."""
+    possible = sum(task.points for task in lab.tasks)
+    return LabResult(
+        lab=lab.id,
+        title=lab.manifest.title,
+        seed=seed,
+        submission="",
+        filename=filename,
+        score=Score(earned=0, possible=possible),
+        tasks=[
+            TaskResult(id=t.id, title=t.title, function=t.id, earned=0, possible=t.points, state="not_started")
+            for t in lab.tasks
+        ],
+        checks=[],
+        problem=problem,
+    )

@@ -123,12 +123,12 @@ def _read(path: Path) -> bytes:
         if isinstance(error, PermissionError):
             raise SubmissionError("unreadable", f"{name} may not be read (no permission); change its mode.") from None
         raise SubmissionError("unreadable", f"{name} cannot be read: {error.strerror}.") from None
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        what = "is a folder; a Python file was expected" if stat.S_ISDIR(mode) else "is not a plain file"
+        raise SubmissionError("not_a_file", f"{name} {what}.")
     with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
-        if stat.S_ISDIR(status.st_mode):
-            raise SubmissionError("not_a_file", f"{name} is a folder; a Python file was expected.")
-        if not stat.S_ISREG(status.st_mode):
-            raise SubmissionError("not_a_file", f"{name} is not a plain file.")
         source = file.read(MAX_BYTES + 1)
     if len(source) > MAX_BYTES:
         raise SubmissionError("too_large", f"{name} is larger than 1 MiB; a submission is source code only.")
@@ -196,7 +196,7 @@ def _bindings(body: Sequence[ast.stmt]) -> Iterator[tuple[str, Definition]]:
         elif isinstance(node, ast.ClassDef):
             methods = [n for n in node.body if isinstance(n, ast.FunctionDef)]
             returns = tuple(sorted(n.lineno for m in methods for n in ast.walk(m) if isinstance(n, ast.Return)))
-            yield node.name, Definition(node.lineno, any(_is_stub(m.body) for m in methods), returns=returns)
+            yield node.name, Definition(node.lineno, _is_stub_class(methods), returns=returns)
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
             for alias in node.names:
                 yield (alias.asname or alias.name).split(".")[0], Definition(node.lineno)
@@ -213,16 +213,34 @@ def _bindings(body: Sequence[ast.stmt]) -> Iterator[tuple[str, Definition]]:
                 yield from _bindings(handler.body)
 
 
+def _is_stub_class(methods: Sequence[ast.FunctionDef]) -> bool:
+    """Tell whether a method still raises NotImplementedError, or none does anything; one empty method is a choice."""
+    return any(_gives_up(m.body) for m in methods) or bool(methods and all(_is_stub(m.body) for m in methods))
+
+
+def _gives_up(body: Sequence[ast.stmt]) -> bool:
+    """Tell whether a body is `raise NotImplementedError`, below a docstring at most."""
+    body = _without_docstring(body)
+    if len(body) != 1 or not isinstance(body[0], ast.Raise):
+        return False
+    raised = body[0].exc.func if isinstance(body[0].exc, ast.Call) else body[0].exc
+    return isinstance(raised, ast.Name) and raised.id == "NotImplementedError"
+
+
+def _without_docstring(body: Sequence[ast.stmt]) -> Sequence[ast.stmt]:
+    if body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
+        return body[1:] if isinstance(body[0].value.value, str) else body
+    return body
+
+
 def _is_stub(body: Sequence[ast.stmt]) -> bool:
     """Tell whether a body is a docstring at most and `raise NotImplementedError`, `...` or `pass`."""
-    if body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
-        body = body[1:] if isinstance(body[0].value.value, str) else body
+    body = _without_docstring(body)
     if len(body) != 1:
         return not body
     only = body[0]
-    if isinstance(only, ast.Raise):
-        raised = only.exc.func if isinstance(only.exc, ast.Call) else only.exc
-        return isinstance(raised, ast.Name) and raised.id == "NotImplementedError"
+    if _gives_up(body):
+        return True
     ellipsis = isinstance(only, ast.Expr) and isinstance(only.value, ast.Constant) and only.value.value is ...
     return ellipsis or isinstance(only, ast.Pass)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+import torch
 
 
 class DPMpp2M:
@@ -12,16 +12,16 @@ class DPMpp2M:
     with α_t² + σ_t² = 1.
     """
 
-    def __init__(self, sigmas: Tensor) -> None:
+    def __init__(self, sigmas: torch.Tensor) -> None:
         """Begin one trajectory: step 0, and no prediction remembered."""
         sigmas = sigmas.double()  # small differences of λ want the digits
         self.alpha_t = (1 + sigmas**2).rsqrt()
         self.sigma_t = sigmas * self.alpha_t
         self.lambda_t = -sigmas.log()  # λ = log(α_t/σ_t), half the log-SNR; +∞ at the end
         self.i = 0
-        self.x0_before: Tensor | None = None
+        self.x0_before: torch.Tensor | None = None
 
-    def step(self, model_output: Tensor, x: Tensor) -> Tensor:
+    def step(self, model_output: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """Return the sample at the next noise level, in the dtype of `x`."""
         i, alpha_t, sigma_t, lambda_t = self.i, self.alpha_t, self.sigma_t, self.lambda_t
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
 
 
-def query_chunked_attention(q: Tensor, k: Tensor, v: Tensor, chunk: int) -> Tensor:
+def query_chunked_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, chunk: int) -> torch.Tensor:
     """Softmax attention, `chunk` queries at a time; Rabe & Staats 2021 (arXiv 2112.05682), section 2.
 
     `q` (B, H, N, d), `k` and `v` (B, H, M, d) -> (B, H, N, d). A row of softmax(q·kᵀ/√d)·v needs one query and all

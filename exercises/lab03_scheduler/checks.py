@@ -61,7 +61,7 @@ def test_order_of_convergence(compare, seed):
 
 @check("DPMpp2M")
 def test_training_levels(compare, seed):
-    """Steps of very different length in log-SNR, as Stable Diffusion's training levels give them, are weighed rightly."""
+    """Steps of very different length in log-SNR are weighed rightly, on Stable Diffusion's training levels."""
     compare.play(
         "trajectory",
         schedule="stable_diffusion",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 
@@ -81,6 +83,7 @@ class PointMixture:
     """
 
     def __init__(self, std: float = 0.25) -> None:
+        """Put the five means on a circle, with unequal weights."""
         angle = torch.arange(5, dtype=torch.float64) * (2 * torch.pi / 5) + 0.3
         self.means = 1.5 * torch.stack([angle.cos(), angle.sin()], dim=1)
         self.log_weights = torch.tensor([0.1, 0.15, 0.2, 0.25, 0.3], dtype=torch.float64).log()
@@ -120,7 +123,7 @@ def exact_end(data: PointMixture, x: Tensor, sigmas: Tensor, substeps: int = 400
     # Equal steps in σ^(1/7), where the path bends evenly.
     levels = (torch.linspace(begin ** (1 / 7), end ** (1 / 7), substeps + 1, dtype=torch.float64) ** 7).tolist()
     x_bar = x.double() * (1 + begin**2) ** 0.5
-    for s, s_next in zip(levels, levels[1:], strict=False):
+    for s, s_next in pairwise(levels):
         ds = s_next - s
         k1 = data.noise(x_bar, s)
         k2 = data.noise(x_bar + ds / 2 * k1, s + ds / 2)
@@ -133,7 +136,7 @@ def exact_end(data: PointMixture, x: Tensor, sigmas: Tensor, substeps: int = 400
 def first_order_end(data: PointMixture, x: Tensor, sigmas: Tensor) -> Tensor:
     """Sample with DDIM, the first-order relative, for comparison."""
     x_bar = x.double() * (1 + sigmas[0].item() ** 2) ** 0.5
-    for s, s_next in zip(sigmas.tolist(), sigmas.tolist()[1:], strict=False):
+    for s, s_next in pairwise(sigmas.tolist()):
         x_bar = x_bar + (s_next - s) * data.noise(x_bar, s)
     return x_bar
 

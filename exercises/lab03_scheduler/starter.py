@@ -8,7 +8,8 @@ class DPMpp2M:
 
     Lu et al. 2022, "DPM-Solver++" (arXiv 2211.01095), Algorithm 2, for a model that predicts noise ε.
 
-    The noise levels come as ratios σ = σ_t/α_t. A sample is variance preserving, x = α_t·x0 + σ_t·ε with α_t² + σ_t² = 1, so
+    The noise levels come as ratios σ = σ_t/α_t. A sample is variance preserving, x = α_t·x0 + σ_t·ε with
+    α_t² + σ_t² = 1, so
 
         α_t = 1/√(1 + σ²)        σ_t = σ·α_t        λ = log(α_t/σ_t) = -log σ
 

@@ -74,7 +74,11 @@ def test_memory_many_heads(compare, seed):
 def test_memory_cross_attention(compare, seed):
     """Memory stays within the bound with another number of keys and a last chunk that is shorter."""
     for heads, n, m, d, chunk in [(12, 870, 64, 10, 80), (2, 150, 260, 12, 16)]:
-        q, k, v = randn(seed, 1, heads, n, d), randn(seed + 1, 1, heads, m, d), randn(seed + 2, 1, heads, m, d)
+        q, k, v = (
+            randn(seed, 1, heads, n, d),
+            randn(seed + 1, 1, heads, m, d),
+            randn(seed + 2, 1, heads, m, d),
+        )
         compare.play("metered", view=attention_bounds(1, heads, n, m, d, chunk), q=q, k=k, v=v, chunk=chunk)
 
 
@@ -99,7 +103,10 @@ def test_large_scores(compare, seed):
     """Large scores do not overflow: a softmax only depends on differences."""
     for chunk in (4, 32):
         compare.query_chunked_attention(
-            randn(seed, 1, 2, 10, 16) * 40.0, randn(seed + 1, 1, 2, 14, 16), randn(seed + 2, 1, 2, 14, 16), chunk
+            randn(seed, 1, 2, 10, 16) * 40.0,
+            randn(seed + 1, 1, 2, 14, 16),
+            randn(seed + 2, 1, 2, 14, 16),
+            chunk,
         )
 
 

@@ -8,8 +8,8 @@ def query_chunked_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, c
 
         out = softmax(q·kᵀ/√d)·v        softmax over the M keys, for each query by itself
 
-    Work on `chunk` queries at a time, each against all keys, so that no more than a few blocks of chunk x M scores exist
-    at any moment (Rabe & Staats 2021, arXiv 2112.05682, section 2). The last chunk may be shorter.
+    Work on `chunk` queries at a time, each against all keys, so that no more than a few blocks of chunk x M
+    scores exist at any moment (Rabe & Staats 2021, arXiv 2112.05682, section 2). The last chunk may be shorter.
 
     A meter watches every tensor that your code makes, and counts its floating point operations:
 
@@ -18,7 +18,8 @@ def query_chunked_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, c
         FLOPs      between 1 and 1.3 times the 4·B·H·N·M·d that the two products need
         new tensors <= 12·B·H for each chunk of queries
 
-    Write it with plain torch operations: a fused library kernel (scaled_dot_product_attention) leaves the meter nothing to see.
+    Write it with plain torch operations: a fused kernel (scaled_dot_product_attention) leaves the meter nothing
+    to see.
 
     Args:
         q: (B, H, N, d) queries, float32, float16 or bfloat16, any strides; leave it as it is.

@@ -1,7 +1,7 @@
 """Comparing two answers in numpy: equal within tolerance, or the first thing that differs, in words.
 
-Two sentences are made of each difference: `says` holds nothing of the inputs or the expected values, so it may be shown for a
-hidden check; `detail` holds the numbers, for visible checks and instructors.
+Two sentences are made of each difference: `says` holds nothing of the inputs or the expected values, so it may be shown
+for a hidden check; `detail` holds the numbers, for visible checks and instructors.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Which known mistake does it look like? Edited references answer the calls that the student's code answered.
 
-Only an edit that gives the same wrong answers on *all* calls of the task is named; one call never names anything, since many
-mistakes coincide on it. Where nothing fits, facts are given instead: scale, sign, axes, what passes. "Behaves like", never "you wrote".
+Only an edit that gives the same wrong answers on *all* calls of the task is named; one call never names anything, since
+many mistakes coincide on it. Where nothing fits, facts are given instead: scale, sign, axes, what passes. "Behaves like",
+never "you wrote".
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,7 +22,12 @@ from grader.results import Diagnosis
 from grader.sandbox.client import Budget
 from grader.sandbox.values import Tensor
 
-SECONDS_PER_TASK = 2.0
+# How many answers of edited references a task's diagnosis may ask for. A count, not a time: the same mistake must have the
+# same name on a busy machine. 15 edits and their 105 pairs take some 150 calls, one or two milliseconds each.
+CALLS_PER_TASK = 500
+# Only where an edit hangs or the machine stands still.
+BACKSTOP_S = 20.0
+CALL_CPU_S = 2.0
 
 
 def diagnose(
@@ -28,7 +35,6 @@ def diagnose(
     oracle: Oracle,
     edits: Sequence[Misconception],
     returns: Sequence[int] = (),
-    seconds: float = SECONDS_PER_TASK,
 ) -> Diagnosis | None:
     """Name the mistake, or a pair, that answers all of `script` as the student does; else describe what differs.
 
@@ -39,26 +45,41 @@ def diagnose(
         return None  # a crash or a time-out is its own explanation
     # Calls that went wrong first: they reject an edit at once.
     usable.sort(key=lambda one: one.agrees)
-    deadline = time.monotonic() + seconds
+    purse = _Purse(CALLS_PER_TASK, time.monotonic() + BACKSTOP_S)
     for size in (1, 2):
         fitting = []
         for group in itertools.combinations(edits, size):
-            if time.monotonic() > deadline:
-                return describe(script, returns)
-            if _fits(usable, group, oracle, deadline):
+            if _fits(usable, group, oracle, purse):
                 fitting.append(group)
+            if purse.empty:
+                return describe(script, returns)
         if fitting:
             return _named(fitting)
     return describe(script, returns)
 
 
-def _fits(script: Sequence[Exchange], edits: Sequence[Misconception], oracle: Oracle, deadline: float) -> bool:
+@dataclass
+class _Purse:
+    """What a diagnosis may still spend."""
+
+    calls: int
+    deadline: float
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing more may be asked."""
+        return self.calls <= 0 or time.monotonic() > self.deadline
+
+
+def _fits(script: Sequence[Exchange], edits: Sequence[Misconception], oracle: Oracle, purse: _Purse) -> bool:
     for one in script:
-        left = deadline - time.monotonic()
-        if left <= 0:
+        if purse.empty:
             return False
-        answer = oracle.edited(edits, one.call, Budget(left))
-        if answer is None or (answer.error and answer.error.kind != "raised"):
+        answer = oracle.edited(edits, one.call, Budget(CALL_CPU_S))
+        if answer is None:
+            return False
+        purse.calls -= 1
+        if answer.error and answer.error.kind != "raised":
             return False
         if compare(one.yours, answer, one.call.tolerance, one.call.view).difference is not None:
             return False

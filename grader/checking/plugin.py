@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import pytest
@@ -14,22 +14,21 @@ from grader.errors import CourseError, GraderError
 from grader.kit import CheckMark
 from grader.results import Evidence, Frame
 from grader.sandbox.client import Answer, Error
-from grader.submission import Unfit
+from grader.submission import Submission
 
 
 class ChecksPlugin:
     """Runs each check on one submission; a check that does not pass is run once more in a fresh worker."""
 
-    def __init__(
-        self, bench: Bench, unfit: Mapping[str, Unfit | None], tasks: Sequence[str] | None, loaded: Answer | None
-    ) -> None:
-        """Take the bench with the submission seated, and the tasks that cannot be run with the reason."""
+    def __init__(self, bench: Bench, submission: Submission, tasks: Sequence[str] | None) -> None:
+        """Take the submission, which is loaded when the checks have been collected: torch may still be importing."""
         self.bench = bench
         self.fault: GraderError | None = None
         self.collect_error: str | None = None
-        self._unfit = unfit
+        self._submission = submission
+        self._unfit = {t.id: submission.unfit(t.id, t.signature) for t in bench.lab.tasks}
         self._tasks = tasks
-        self._loaded = loaded
+        self._loaded: Answer | None = None
         self._found: list[Found] = []
         self._contexts: dict[str, CheckContext] = {}
         self._context: CheckContext | None = None
@@ -80,6 +79,18 @@ class ChecksPlugin:
             return
         chosen = [i for i in items if self._tasks is None or _known_mark(i).task in self._tasks]
         items[:] = sorted(chosen, key=lambda item: order[_known_mark(item).task])
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Load the submission, unless none of its tasks can be run."""
+        if any(self._unfit[_known_mark(item).task] is None for item in session.items):
+            try:
+                self._loaded = self.bench.seat(self._submission)
+            except GraderError as error:
+                self.fault = error
+
+    def pytest_unconfigure(self) -> None:
+        """End the submission's worker."""
+        self.bench.dismiss()
 
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool:
         """Run one check and keep its verdict; always the last word."""

@@ -1,4 +1,4 @@
-"""The fixtures of a check: `compare`, `student` and `reference`, which turn attribute calls into requests to workers."""
+"""The fixtures of a check: `compare`, `student`, `reference` turn attribute calls into requests to workers."""
 
 from __future__ import annotations
 

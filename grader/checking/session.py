@@ -1,7 +1,7 @@
 """One submission's checks, run by pytest in this process; the student's code runs elsewhere.
 
-`Bench` holds what outlives a submission: sandbox and oracle. `examine` runs the checks of one submission on it and returns
-what happened, check by check, with the script of calls that the diagnosis replays.
+`Bench` holds what outlives a submission: sandbox and oracle. `examine` runs the checks of one submission on it and
+returns what happened, check by check, with the script of calls that the diagnosis replays.
 """
 
 from __future__ import annotations
@@ -165,20 +165,16 @@ class ReloadError(Exception):
 
 def examine(bench: Bench, submission: Submission, tasks: Sequence[str] | None = None) -> Examination:
     """Run the lab's checks (of `tasks`, or all) on `submission`; CourseError when checks.py itself is wrong."""
-    from grader.checking.plugin import ChecksPlugin  # imports pytest
-
     import pytest
 
-    unfit = {t.id: submission.unfit(t.id, t.signature) for t in bench.lab.tasks}
-    loaded: Answer | None = None
-    if any(reason is None for task, reason in unfit.items() if tasks is None or task in tasks):
-        loaded = bench.seat(submission)
-    plugin = ChecksPlugin(bench, unfit, tasks, loaded)
+    from grader.checking.plugin import ChecksPlugin  # imports pytest
+
+    plugin = ChecksPlugin(bench, submission, tasks)
     seconds = bench.lab.manifest.limits.cpu_s * len(bench.lab.tasks) * 8 + 120
     with _quiet_pytest(bench.lab.root) as empty_ini:
         code = pytest.main(
             [
-                *("-c", str(empty_ini), "--rootdir", str(bench.lab.folder)),
+                *("-c", str(empty_ini), "--rootdir", str(bench.lab.folder.parent)),
                 *("--import-mode=importlib", "--noconftest", "--assert=plain", "--capture=no"),
                 *("-p", "no:cacheprovider", "-p", "no:faulthandler", "-p", "no:warnings", "-p", "pytest_timeout"),
                 *("-o", "python_files=checks.py", f"--timeout={seconds:.0f}"),
@@ -186,7 +182,6 @@ def examine(bench: Bench, submission: Submission, tasks: Sequence[str] | None = 
             ],
             plugins=[plugin],
         )
-    bench.dismiss()
     if plugin.collect_error:
         raise CourseError(f"{bench.lab.folder.name}/checks.py cannot be collected: {plugin.collect_error}")
     examination = plugin.examination()
@@ -198,10 +193,10 @@ def examine(bench: Bench, submission: Submission, tasks: Sequence[str] | None = 
 
 @contextlib.contextmanager
 def _quiet_pytest(course_root: Path):  # type: ignore[no-untyped-def]
-    """Shut out every other configuration of pytest, and its output: the terminal reporter must stay, pytest-timeout needs it."""
+    """Shut out every other configuration of pytest, and swallow its output: pytest-timeout needs the reporter."""
     variables = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": None, "PYTEST_PLUGINS": None}
     before = {name: os.environ.get(name) for name in variables}
-    path, bytecode = sys.path[:], sys.dont_write_bytecode
+    path, bytecode, modules = sys.path[:], sys.dont_write_bytecode, set(sys.modules)
     with tempfile.TemporaryDirectory(prefix="alphabar-") as folder:
         empty_ini = Path(folder) / "pytest.ini"
         empty_ini.write_text("[pytest]\n", encoding="utf-8")
@@ -214,6 +209,9 @@ def _quiet_pytest(course_root: Path):  # type: ignore[no-untyped-def]
         finally:
             sys.path[:], sys.dont_write_bytecode = path, bytecode
             _set(before)
+            # Another course may have a checks.py of the same name.
+            for name in [n for n in sys.modules if n not in modules and n.split(".")[-1] == "checks"]:
+                del sys.modules[name]
 
 
 def _set(variables: Mapping[str, str | None]) -> None:

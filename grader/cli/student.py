@@ -112,7 +112,7 @@ def _graded(
     for task in tasks:
         lab.task(task)
     if submission is None:
-        from grader.grading import problem_result
+        from grader.scoring import problem_result
 
         if problem is None:
             raise UsageError(f"{lab_id} could not be read.")
@@ -120,6 +120,9 @@ def _graded(
         result = problem_result(lab, course.manifest.seed, filename, said)
         tell(result, json_path, verbose, quiet)
         return result
+    # Imported now, while torch is still being imported on the other core.
+    import grader.reports.html
+    import grader.reports.terminal
     from grader.grading import Job, grade, illustrate, open_bench
 
     job = Job(lab, submission, tasks or None)

@@ -35,7 +35,8 @@ LOAD_CPU_S = 10.0
 MAX_OUTPUT_KEPT = 64 << 10
 MAX_OUTPUT = 8 << 20
 MAX_TRACES = 16 << 10
-LAYER_MISSING = 111
+LINE_S = 0.3
+END_S = 1.0  # a process whose channel closed has ended, or closed it and goes on
 
 
 @dataclass(frozen=True)
@@ -360,10 +361,13 @@ class Worker:
         """Ask the worker which line it is at. It may lie or not answer: for showing only."""
         self._traced.clear()
         self._process.where()
-        poll = select.poll()
-        if self._traces is not None:
+        deadline = time.monotonic() + LINE_S
+        # It comes in small pieces, innermost frame first.
+        while self._line() is None and self._traces is not None:
+            poll = select.poll()
             poll.register(self._traces, select.POLLIN)
-            poll.poll(200)
+            if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                break
             self._read_traces()
         return self._line()
 
@@ -373,7 +377,7 @@ class Worker:
         return int(found[1]) if found else None
 
     def _ended(self) -> _Failed:
-        ended = self._process.exit(5.0)
+        ended = self._process.exit(END_S)
         self._read_traces()
         line = self._line()
         at = f", at line {line}" if line else ""

@@ -13,6 +13,9 @@ from safetensors.torch import load_file
 
 ROOT = Path(__file__).parents[2]
 
+# diffusers 0.42 with numpy 2
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
+
 
 def load(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(path.stem, path)

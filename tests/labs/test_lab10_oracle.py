@@ -39,7 +39,13 @@ def inputs(seed, batch, heads, n, m, d, dtype=torch.float32):
 @pytest.mark.parametrize("backend", [SDPBackend.MATH, SDPBackend.FLASH_ATTENTION])
 @pytest.mark.parametrize(
     ("batch", "heads", "n", "m", "d", "chunk"),
-    [(1, 2, 128, 128, 16, 16), (2, 3, 7, 12, 5, 3), (1, 1, 5, 4, 8, 64), (2, 2, 9, 9, 8, 1), (1, 4, 20, 33, 40, 8)],
+    [
+        (1, 2, 128, 128, 16, 16),
+        (2, 3, 7, 12, 5, 3),
+        (1, 1, 5, 4, 8, 64),
+        (2, 2, 9, 9, 8, 1),
+        (1, 4, 20, 33, 40, 8),
+    ],
 )
 def test_torch_attention(backend, batch, heads, n, m, d, chunk):
     q, k, v = inputs(n, batch, heads, n, m, d)

@@ -5,6 +5,7 @@ From the moment a source is loaded nothing in this process is trusted; the judge
 
 from __future__ import annotations
 
+import io
 import linecache
 import os
 import sys
@@ -102,6 +103,8 @@ class Worker:
 def serve(channel: int, report: dict[str, Any]) -> None:
     """Say that the worker is up and which layers hold it, then answer until the judge hangs up. Never returns."""
     worker = Worker()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # so that it keeps its place among lines of stderr
     frames.send(channel, 0, {"up": report})
     while True:
         received = frames.receive(channel)

@@ -1,0 +1,63 @@
+"""Cold start: `grade lab01` against `python -c "import torch"`, `grade lab06` against importing the same diffusers classes.
+
+Ten runs each, interleaved, so that whatever else the machine does hits all alike. Prints medians of wall and CPU seconds and
+their ratios; nothing is asserted. Run: python benchmarks/cold_start.py [RUNS]
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+CLASSES = "UNet2DConditionModel, DDIMScheduler, EulerDiscreteScheduler, DPMSolverMultistepScheduler, HeunDiscreteScheduler"
+ENVIRONMENT = {**os.environ, "GRADE_COURSE": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+
+
+def measure(command: list[str], folder: Path) -> tuple[float, float]:
+    """Return (wall, CPU) seconds of a command and all its children."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    start = time.perf_counter()
+    done = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
+    wall = time.perf_counter() - start
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode not in (0, 1):
+        sys.exit(f"{' '.join(command)} failed: {done.stderr}")
+    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def main() -> None:
+    """Measure and print."""
+    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 10
+    folder = Path(tempfile.mkdtemp(prefix="alphabar-bench-"))
+    grade = str(Path(sys.executable).parent / "grade")
+    for lab, reference in (("lab01", "lab01_forward_noise.py"), ("lab06", "lab06_pipeline.py")):
+        shutil.copyfile(ROOT / "reference" / reference, folder / f"{lab}.py")
+    commands = {
+        "import torch": [sys.executable, "-c", "import torch"],
+        "grade lab01": [grade, "lab01"],
+        "import diffusers classes": [sys.executable, "-c", f"from diffusers import {CLASSES}"],
+        "grade lab06": [grade, "lab06"],
+    }
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
+    for _ in range(runs + 1):
+        for name, command in commands.items():
+            times[name].append(measure(command, folder))
+    shutil.rmtree(folder)
+    medians = {n: [statistics.median(column) for column in zip(*t[1:], strict=True)] for n, t in times.items()}
+    print(f"{runs} interleaved runs after one to warm up, medians in seconds")
+    for name, (wall, cpu) in medians.items():
+        print(f"  {name:<26} wall {wall:6.2f}   CPU {cpu:6.2f}")
+    for ours, theirs in (("grade lab01", "import torch"), ("grade lab06", "import diffusers classes")):
+        print(f"  {ours} / {theirs}: {medians[ours][0] / medians[theirs][0]:.2f} of its wall time")
+
+
+if __name__ == "__main__":
+    main()

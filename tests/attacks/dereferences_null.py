@@ -1,0 +1,7 @@
+# expects crashed | reads address 0
+
+import ctypes
+
+
+def step(x):
+    ctypes.string_at(0)

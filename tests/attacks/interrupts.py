@@ -1,0 +1,4 @@
+# expects raised | raises KeyboardInterrupt
+
+def step(x):
+    raise KeyboardInterrupt

@@ -1,0 +1,3 @@
+# expects raised at import | is not valid UTF-8
+
+x = 'ÿþ'

@@ -1,0 +1,5 @@
+# expects timed_out | computes for ever
+
+def step(x):
+    while True:
+        x = x * 0.5 + 1

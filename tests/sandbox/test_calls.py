@@ -1,0 +1,195 @@
+"""Calls and scenarios: what an answer says besides its value."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from grader import recipes
+from grader.errors import CourseError, InternalError
+from grader.recipes import Recipe, generator, randn, zeros
+from grader.sandbox.client import Answer, Budget, Worker
+from grader.sandbox.launcher import Sandbox
+
+from .conftest import LIMITS, call, once, running
+
+
+def load(sandbox: Sandbox, source: bytes) -> Answer:
+    worker = sandbox.worker(source, "lab01.py", scenarios=None, limits=LIMITS)
+    try:
+        return worker.load()
+    finally:
+        worker.close()
+
+
+def play(worker: Worker, scenario: str, **kwargs: object) -> Answer:
+    worker.ask({"op": "play", "scenario": scenario, "kwargs": kwargs})
+    return worker.answer(Budget(10))
+
+
+def test_inputs_changed_in_place_come_back_by_name(open_sandbox: Sandbox) -> None:
+    source = "def f(x, xs, *, d):\n    x.add_(1)\n    xs[1].zero_()\n    d['k'].unsqueeze_(0)\n    return None\n"
+    answer = once(open_sandbox, source, "f", randn(0, 2), [zeros(1), randn(1, 2)], d={"k": zeros(2), "l": zeros(1)})
+    assert set(answer.changed) == {"x", "xs[1]", "d['k']"}
+    assert np.array_equal(answer.changed["xs[1]"].array, [0, 0])
+    assert answer.changed["d['k']"].shape == (1, 2)
+
+
+def test_untouched_inputs_are_not_reported(open_sandbox: Sandbox) -> None:
+    source = "def f(x, y):\n    return (x * y.detach()).sum()\n"
+    nan = np.array([np.nan, 1], np.float32)
+    assert once(open_sandbox, source, "f", nan, zeros(2).requires_grad_()).changed == {}
+
+
+def test_the_next_draw_of_a_generator_shows_how_much_was_drawn(open_sandbox: Sandbox) -> None:
+    source = "import torch\ndef f(n, g):\n    return torch.rand(n, generator=g)\n"
+    with running(open_sandbox, source) as worker:
+        drawn = call(worker, "f", 3, generator(5))
+        more = call(worker, "f", 4, generator(5))
+    assert set(drawn.next_draw) == {"g"}
+    assert drawn.next_draw["g"] == pytest.approx(float(more.value.array[3]))
+
+
+def test_the_global_random_state_is_watched_and_set(open_sandbox: Sandbox) -> None:
+    source = "import torch\ndef draws():\n    return torch.rand(1)\ndef leaves():\n    return torch.ones(1)\n"
+    with running(open_sandbox, source) as worker:
+        first, second, third = call(worker, "draws"), call(worker, "leaves"), call(worker, "draws")
+    assert (first.global_rng_moved, second.global_rng_moved) == (True, False)
+    assert np.array_equal(first.value.array, third.value.array)
+
+
+def test_a_scenario_gets_the_module_and_made_inputs(open_sandbox: Sandbox) -> None:
+    scenarios = "def twice(student, *, x):\n    return {'y': student.f(student.f(x))}\n"
+    with running(open_sandbox, "def f(x):\n    return x.add_(1)\n", scenarios) as worker:
+        answer = play(worker, "twice", x=zeros(2))
+    assert np.array_equal(answer.value["y"].array, [2, 2])
+    assert set(answer.changed) == {"x"}
+
+
+def test_a_scenario_shows_only_the_students_lines(open_sandbox: Sandbox) -> None:
+    scenarios = "def go(student):\n    return student.f(3)\n"
+    with running(open_sandbox, "def f(x):\n    y = x\n    return y / 0\n", scenarios) as worker:
+        error = play(worker, "go").error
+    assert error is not None
+    assert error.frames == ((3, "f", "return y / 0"),)
+    assert (error.type, error.line, error.kind) == ("ZeroDivisionError", 3, "raised")
+
+
+def test_scenarios_that_do_not_load_are_the_courses_fault(open_sandbox: Sandbox) -> None:
+    worker = open_sandbox.worker(b"", "lab01.py", scenarios=b"import nowhere\n", limits=LIMITS)
+    with pytest.raises(CourseError, match="nowhere"):
+        worker.load()
+    worker.close()
+
+
+def test_an_undefined_function_is_said_so(open_sandbox: Sandbox) -> None:
+    error = once(open_sandbox, "x = 1\n", "add_noise").error
+    assert error is not None
+    assert (error.type, error.message) == ("Undefined", "lab01.py defines no add_noise")
+
+
+@pytest.mark.parametrize(
+    ("source", "kind", "line"),
+    [
+        (b"x = 1\n\ndef f(:\n", "SyntaxError", 3),
+        (b"def f():\n\treturn 1\n        return 2\n", "TabError", 3),
+        (b"x = 1\nimport sys\nsys.exit(0)\n", "SystemExit", 3),
+        (b"x = 1\nraise KeyboardInterrupt\n", "KeyboardInterrupt", 2),
+        (b"import nowhere\n", "ModuleNotFoundError", 1),
+    ],
+)
+def test_errors_at_import_name_the_line(open_sandbox: Sandbox, source: bytes, kind: str, line: int) -> None:
+    error = load(open_sandbox, source).error
+    assert error is not None
+    assert (error.type, error.line, error.kind) == (kind, line, "raised")
+
+
+def test_long_tracebacks_and_texts_are_cut(open_sandbox: Sandbox) -> None:
+    source = "def f(n):\n    return f(n + 1)\ndef g():\n    raise ValueError('x' * 10**6)\n"
+    with running(open_sandbox, source) as worker:
+        deep, long = call(worker, "f", 0).error, call(worker, "g").error
+    assert deep is not None
+    assert long is not None
+    assert deep.type == "RecursionError"
+    assert len(deep.frames) <= 16
+    assert len(long.message) < 5000
+
+
+def test_output_is_brought_with_the_answer_that_follows_it(open_sandbox: Sandbox) -> None:
+    source = "import sys\nprint('loading')\ndef f(i):\n    print('call', i)\n    print('late', file=sys.stderr)\n"
+    worker = open_sandbox.worker(source.encode(), "lab01.py", scenarios=None, limits=LIMITS)
+    assert worker.load().output == "loading\n"
+    assert call(worker, "f", 1).output == "call 1\nlate\n"
+    assert call(worker, "f", 2).output == "call 2\nlate\n"
+    worker.close()
+
+
+def test_long_output_is_cut_and_counted(open_sandbox: Sandbox) -> None:
+    output = once(open_sandbox, "def f():\n    print('x' * 100_000)\n", "f").output
+    assert len(output) < 70_000
+    assert output.endswith(" more bytes)")
+
+
+def test_a_large_literal_and_a_busy_worker_do_not_block_each_other(open_sandbox: Sandbox) -> None:
+    big = np.zeros(4 << 20, np.float32)
+    with (
+        running(open_sandbox, "def f(x):\n    return x + 1\n") as first,
+        running(open_sandbox, "def f(x): return x") as second,
+    ):
+        for worker in (first, second):
+            worker.ask({"op": "call", "function": "f", "args": [big], "kwargs": {}})
+        assert first.answer(Budget(10)).value.array[-1] == 1
+        assert second.answer(Budget(10)).value.array[-1] == 0
+
+
+def test_dataclasses_and_annotations_of_a_submission_work(open_sandbox: Sandbox) -> None:
+    source = (
+        "from __future__ import annotations\nimport dataclasses, typing\n"
+        "@dataclasses.dataclass\nclass Config:\n    steps: int = 3\n"
+        "def f():\n    return typing.get_type_hints(Config)['steps'](Config().steps)\n"
+    )
+    assert once(open_sandbox, source, "f").value == 3
+
+
+def test_asking_out_of_turn_is_our_own_bug(open_sandbox: Sandbox) -> None:
+    with running(open_sandbox, "def f():\n    return 1\n") as worker:
+        with pytest.raises(InternalError):
+            worker.answer(Budget(1))
+        worker.ask({"op": "call", "function": "f", "args": [], "kwargs": {}})
+        with pytest.raises(InternalError):
+            worker.ask({"op": "call", "function": "f", "args": [], "kwargs": {}})
+        assert worker.answer(Budget(10)).value == 1
+
+
+def test_another_source_can_take_the_place_of_the_first(open_sandbox: Sandbox) -> None:
+    with running(open_sandbox, "def f():\n    return 1\n") as worker:
+        assert worker.replace(b"def f():\n    return 2\n").error is None
+        assert call(worker, "f").value == 2
+
+
+def test_both_sides_know_the_same_recipes(open_sandbox: Sandbox) -> None:
+    made: list[Recipe] = []
+    x = recipes.randn(0, 2, 2)
+    made += [x, recipes.rand(0, 2), recipes.tensor([1]), recipes.array(np.zeros(1)), recipes.zeros(1), recipes.ones(1)]
+    made += [recipes.arange(0, 2), recipes.linspace(0, 1, 2), recipes.linear_betas(3), recipes.scaled_linear_betas(3)]
+    made += [recipes.alphas_cumprod(recipes.linear_betas(3)), recipes.generator(0), recipes.dtype("float16")]
+    made += [x.to("float16"), x.on("meta"), x.reshape(4), x.transpose(0, 1), x.expand(3, 2, 2), x.contiguous()]
+    made += [x.clamp(0, 1), x.requires_grad_(), x[0], x * 2, x + 1]
+    source = (
+        "from alphabar_worker import recipes\n"
+        "def known():\n    return recipes.operations()\n"
+        "def kinds(*made):\n    return [type(m).__name__ for m in made]\n"
+    )
+    with running(open_sandbox, source) as worker:
+        assert sorted(recipe.op for recipe in made) == call(worker, "known").value
+        assert set(call(worker, "kinds", *made).value) == {"Tensor", "Generator", "dtype"}
+
+
+def test_the_schedules_are_the_papers(open_sandbox: Sandbox) -> None:
+    with running(open_sandbox, "def f(x): return x") as worker:
+        linear = call(worker, "f", recipes.linear_betas(1000)).value.array
+        scaled = call(worker, "f", recipes.scaled_linear_betas(1000)).value.array
+        bars = call(worker, "f", recipes.alphas_cumprod(recipes.linear_betas(1000))).value.array
+    assert np.allclose(linear, np.linspace(1e-4, 0.02, 1000), atol=1e-7)
+    assert np.allclose(scaled, np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2, atol=1e-7)
+    assert np.allclose(bars, np.cumprod(1 - np.linspace(1e-4, 0.02, 1000)), atol=1e-6)
