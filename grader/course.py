@@ -6,6 +6,7 @@ import ast
 import difflib
 import hashlib
 import itertools
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -91,7 +92,12 @@ class Lab:
     @cached_property
     def page(self) -> str:
         """The lab's page, markdown."""
-        return self._text(self.folder / "page.md")
+        return self._text(self.page_path)
+
+    @property
+    def page_path(self) -> Path:
+        """The lab's page's file."""
+        return self.folder / "page.md"
 
     @cached_property
     def hints(self) -> dict[str, list[str]]:
@@ -130,12 +136,21 @@ class Lab:
         return parts.hexdigest()[:16]
 
     def _text(self, path: Path) -> str:
-        try:
-            return path.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            raise CourseError(
-                f"{self.folder.name} needs {path.name}, and {path.parent.name}/ has no such file."
-            ) from None
+        return _text(path, self.folder.name)
+
+
+@dataclass(frozen=True)
+class Page:
+    """Something to read: a lab's page, or one of the handbook, which belong to no single lab."""
+
+    name: str  # what `grade read` takes: `lab01`, `overview`
+    title: str
+    path: Path
+
+    @cached_property
+    def text(self) -> str:
+        """The page, markdown."""
+        return _text(self.path, self.name)
 
 
 @dataclass(frozen=True)
@@ -156,13 +171,54 @@ class Course:
         for lab in self.labs:
             if lab.id == lab_id:
                 return lab
-        number = lab_id.removeprefix("lab")
-        near = [f"lab{int(number):02}"] if number.isascii() and number.isdigit() else []
-        near = [lab.id for lab in self.labs if lab.id in near] or difflib.get_close_matches(
-            lab_id, [lab.id for lab in self.labs], 1
-        )
-        meant = f"Did you mean {near[0]}?" if near else "`grade list` shows the labs."
+        near = _nearest(lab_id, [lab.id for lab in self.labs])
+        meant = f"Did you mean {near}?" if near else "`grade list` shows the labs."
         raise UsageError(f"there is no lab {lab_id!r}. {meant}")
+
+    @property
+    def pages(self) -> list[Page]:
+        """All that can be read: the handbook's pages, then the labs'."""
+        handbook = [Page(path.stem, _title(path), path) for path in (self.root / "exercises/handbook").glob("*.md")]
+        handbook.sort(key=lambda page: page.name)
+        return handbook + [Page(lab.id, lab.manifest.title, lab.page_path) for lab in self.labs]
+
+    def page(self, name: str) -> Page:
+        """Return one page; UsageError with a suggestion when there is none of that name."""
+        pages = self.pages
+        for page in pages:
+            if page.name == name:
+                return page
+        near = _nearest(name, [page.name for page in pages])
+        meant = f"Did you mean {near}?" if near else "`grade read` lists the pages."
+        raise UsageError(f"there is no page {name!r}. {meant}")
+
+    def links(self, page: Page) -> dict[str, str]:
+        """Return how `page` may link to the others: path from file to file -> name of the page."""
+        return {Path(os.path.relpath(one.path, page.path.parent)).as_posix(): one.name for one in self.pages}
+
+
+def _nearest(word: str, names: Sequence[str]) -> str | None:
+    """Return the name that was probably meant: `1` and `lab1` mean lab01."""
+    number = word.removeprefix("lab")
+    if number.isascii() and number.isdigit() and (name := f"lab{int(number):02}") in names:
+        return name
+    return next(iter(difflib.get_close_matches(word, names, 1)), None)
+
+
+def _title(path: Path) -> str:
+    """Return the text of a page's first heading."""
+    for line in _text(path, path.stem).splitlines():
+        if line.startswith("# "):
+            return line[2:].strip()
+    raise CourseError(f"{path.parent.name}/{path.name} needs a title: a line that starts with '# '.")
+
+
+def _text(path: Path, owner: str) -> str:
+    """Return a course file's text; CourseError, naming who needs it, where the course lacks it."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise CourseError(f"{owner} needs {path.name}, and {path.parent.name}/ has no such file.") from None
 
 
 def load(root: Path) -> Course:

@@ -42,13 +42,15 @@ class Job:
 
 
 @contextlib.contextmanager
-def open_bench(lab: Lab, course_seed: int, sandbox: Sandbox | None = None) -> Iterator[Bench]:
-    """Open a bench for `lab` on `sandbox`, or on one of its own; close what it opened."""
+def open_bench(
+    lab: Lab, course_seed: int, sandbox: Sandbox | None = None, trusted_cpu_s: float | None = None
+) -> Iterator[Bench]:
+    """Open a bench for `lab` on `sandbox`, or on one of its own; close what it opened. See `Bench` for `trusted_cpu_s`."""
     own = None
     if sandbox is None:
         sandbox = own = Sandbox(lab.manifest.libraries, start_method="fork" if sys.platform == "linux" else "spawn")
     try:
-        bench = Bench(lab, sandbox, course_seed)
+        bench = Bench(lab, sandbox, course_seed, trusted_cpu_s)
         try:
             yield bench
         finally:
@@ -63,7 +65,7 @@ def grade(job: Job, bench: Bench) -> LabResult:
     return assess(job, bench)[0]
 
 
-def assess(job: Job, bench: Bench) -> tuple[LabResult, Examination]:
+def assess(job: Job, bench: Bench, *, diagnose: bool = True) -> tuple[LabResult, Examination]:
     """Grade, and return beside the record the calls and distances it rests on: for the audit and for `repro`."""
     started = time.monotonic()
     durations: dict[str, float] = {}
@@ -75,7 +77,7 @@ def assess(job: Job, bench: Bench) -> tuple[LabResult, Examination]:
             if job.tasks is None or task.id in job.tasks:
                 task_checks = _check_results(task, seen)
                 checks += task_checks
-                tasks.append(_task_result(task, task_checks, seen, job, bench))
+                tasks.append(_task_result(task, task_checks, seen, job, bench, diagnose))
     durations["total"] = round(time.monotonic() - started, 3)
     durations |= {f"task {name}": round(seconds, 3) for name, seconds in seen.spent.items()}
     result = LabResult(
@@ -139,7 +141,9 @@ def _check_results(task: Task, seen: Examination) -> list[CheckResult]:
     return results
 
 
-def _task_result(task: Task, checks: Sequence[CheckResult], seen: Examination, job: Job, bench: Bench) -> TaskResult:
+def _task_result(
+    task: Task, checks: Sequence[CheckResult], seen: Examination, job: Job, bench: Bench, diagnose: bool
+) -> TaskResult:
     defined = job.submission.definitions.get(task.id)
     return TaskResult(
         id=task.id,
@@ -149,14 +153,15 @@ def _task_result(task: Task, checks: Sequence[CheckResult], seen: Examination, j
         earned=earned(checks),
         possible=round(sum(check.possible for check in checks), 2),
         state=state([check.outcome for check in checks]),
-        diagnosis=_diagnosis(task, checks, seen, bench, defined.returns if defined else ()),
+        diagnosis=_diagnosis(task, checks, seen, bench, defined.returns if defined else ()) if diagnose else None,
     )
 
 
 def _diagnosis(
     task: Task, checks: Sequence[CheckResult], seen: Examination, bench: Bench, returns: Sequence[int]
 ) -> Diagnosis | None:
-    settled = not any(check.unstable or check.outcome == "grader_error" for check in checks)
+    # A name rests on all calls of the task, each with a verdict that can be relied on.
+    settled = not (seen.interrupted or any(check.unstable or check.outcome == "grader_error" for check in checks))
     if not settled or not any(check.outcome in ("failed", "crashed") for check in checks):
         return None
     edits = [edit for edit in bench.oracle.misconceptions if edit.task == task.id]

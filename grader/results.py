@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 FORMAT_VERSION = 1
+OUR_FAULT = "The grader failed here, not your code. It costs you nothing; tell your instructor."
 
 Outcome = Literal["passed", "failed", "crashed", "timed_out", "skipped", "grader_error"]
 TaskState = Literal["passed", "partly", "not_yet", "crashed", "not_started", "ungraded"]
@@ -165,12 +166,16 @@ def canonical(result: LabResult) -> str:
 def for_student(result: LabResult) -> LabResult:
     """Redact hidden checks: title, outcome, exception type and the student's own line stay; nothing measured does.
 
-    A hidden check keeps its `message` (made without numbers or inputs, see `checking.session`) and `frames`.
+    A hidden check keeps its `message` (made without numbers or inputs, see `checking.session`) and `frames`. What
+    exactly failed on our side may name a hidden check's call, and is for instructors too.
     """
     checks = [
         check if check.visible else check.model_copy(update={"evidence": None, "output": ""}) for check in result.checks
     ]
-    return result.model_copy(update={"checks": checks})
+    problem = result.problem
+    if problem is not None and problem.kind == "grader_error":
+        problem = problem.model_copy(update={"message": OUR_FAULT})
+    return result.model_copy(update={"checks": checks, "problem": problem})
 
 
 def for_instructor(result: LabResult) -> LabResult:

@@ -12,7 +12,7 @@ from grader.checking.proxy import Compare, Mismatch, Reference, Student, Student
 from grader.checking.session import Bench, CheckContext, Examination, Found, ReloadError, Verdict
 from grader.errors import CourseError, GraderError
 from grader.kit import CheckMark
-from grader.results import Evidence, Frame
+from grader.results import OUR_FAULT, Evidence, Frame
 from grader.sandbox.client import Answer, Error
 from grader.submission import Submission
 
@@ -32,6 +32,7 @@ class ChecksPlugin:
         self._found: list[Found] = []
         self._contexts: dict[str, CheckContext] = {}
         self._context: CheckContext | None = None
+        self._chosen: list[pytest.Item] = []
         self._exception: BaseException | None = None
 
     # -- what pytest is told
@@ -78,7 +79,7 @@ class ChecksPlugin:
             items.clear()
             return
         chosen = [i for i in items if self._tasks is None or _known_mark(i).task in self._tasks]
-        items[:] = sorted(chosen, key=lambda item: order[_known_mark(item).task])
+        items[:] = self._chosen = sorted(chosen, key=lambda item: order[_known_mark(item).task])
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Load the submission, unless none of its tasks can be run."""
@@ -95,9 +96,8 @@ class ChecksPlugin:
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool:
         """Run one check and keep its verdict; always the last word."""
         mark = _known_mark(item)
-        check_id = f"{self.bench.lab.id}/{mark.task}.{item.name.removeprefix('test_')}"
-        verdict = self._without_running(mark) or self._run_twice(item, nextitem, mark, check_id)
-        self._found.append(Found(check_id, item.name, _title(item), mark, verdict))
+        verdict = self._without_running(mark) or self._run_twice(item, nextitem, mark, self._id(item))
+        self._found.append(Found(self._id(item), item.name, _title(item), mark, verdict))
         return True
 
     @pytest.hookimpl(wrapper=True)
@@ -117,8 +117,15 @@ class ChecksPlugin:
         for context in self._contexts.values():
             scripts.setdefault(context.task, []).extend(context.script)
         error = self._loaded.error if self._loaded else None
+        # After Ctrl-C some checks have no verdict; they keep their share of the points.
+        missed = [
+            Found(
+                self._id(item), item.name, _title(item), _known_mark(item), Verdict("skipped", "Not run: interrupted.")
+            )
+            for item in self._chosen[len(self._found) :]
+        ]
         return Examination(
-            checks=self._found,
+            checks=self._found + missed,
             scripts=scripts,
             distances={c.check_id: c.distance for c in self._contexts.values()},
             spent={t.id: self.bench.budget(t.id).spent for t in self.bench.lab.tasks if self._unfit.get(t.id) is None}
@@ -131,6 +138,9 @@ class ChecksPlugin:
 
     # -- one check
 
+    def _id(self, item: pytest.Item) -> str:
+        return f"{self.bench.lab.id}/{_known_mark(item).task}.{item.name.removeprefix('test_')}"
+
     def _current(self) -> CheckContext:
         assert self._context is not None
         return self._context
@@ -140,7 +150,7 @@ class ChecksPlugin:
         if reason is not None:
             return Verdict(reason.outcome, reason.says)
         if self.fault is not None:
-            return Verdict("grader_error", _OUR_FAULT)
+            return Verdict("grader_error", OUR_FAULT)
         if self._loaded is not None and self._loaded.error:
             return Verdict("skipped", "Not run: the file could not be loaded.")
         if self.bench.budget(mark.task).exhausted:
@@ -149,7 +159,8 @@ class ChecksPlugin:
 
     def _run_twice(self, item: pytest.Item, nextitem: pytest.Item | None, mark: CheckMark, check_id: str) -> Verdict:
         first = self._run_once(item, nextitem, mark, check_id)
-        if first.outcome in ("passed", "grader_error") or self.bench.budget(mark.task).exhausted:
+        settled = first.outcome in ("passed", "grader_error") or self.bench.trusted_cpu_s is not None
+        if settled or self.bench.budget(mark.task).exhausted:
             return first
         self.bench.dismiss()
         second = self._run_once(item, nextitem, mark, check_id)
@@ -197,10 +208,7 @@ class ChecksPlugin:
             self.fault = exception
         # Anything else is ours: an error in checks.py, or pytest-timeout's backstop.
         detail = Evidence(yours=f"{type(exception).__name__}: {exception}")
-        return Verdict("grader_error", _OUR_FAULT, detail)
-
-
-_OUR_FAULT = "The grader failed here, not your code. It costs you nothing; tell your instructor."
+        return Verdict("grader_error", OUR_FAULT, detail)
 
 
 def error_sentence(error: Error, visible: bool) -> str:

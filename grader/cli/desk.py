@@ -1,4 +1,4 @@
-"""The student's desk: the folder `.grade/`, which keeps each lab's last result, its page, and the hints seen."""
+"""The student's desk: the folder `.grade/`, which keeps the pages, each lab's last result, and the hints seen."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 from grader.results import LabResult
 
 
-def folder(lab_id: str) -> Path:
-    """Return `.grade/<lab>/` below the working directory, made on first use and ignored by git."""
+def folder(name: str) -> Path:
+    """Return `.grade/<name>/` (a lab, or `pages`) below the working directory, made on first use and ignored by git."""
     top = Path.cwd() / ".grade"
     top.mkdir(exist_ok=True)
     ignore = top / ".gitignore"
     if not ignore.exists():
         ignore.write_text("*\n", encoding="utf-8")
-    inner = top / lab_id
+    inner = top / name
     inner.mkdir(exist_ok=True)
     return inner
 

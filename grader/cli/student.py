@@ -132,6 +132,8 @@ def _graded(
         # The verdict is on the screen; pictures and page may take their time.
         if result.problem is None or result.problem.kind != "interrupted":
             result = illustrate(result, job, bench)
+    if sandbox is not None:
+        sandbox.hang_up()
     written = keep(course, lab, result, html_path)
     if written is not None and json_path != "-" and not quiet:
         click.echo(f"report: {_near(written)}", err=True)
@@ -236,25 +238,33 @@ def start_command(lab_id: str, folder: Path, course_dir: str | None) -> None:
 
 
 @click.command("read")
-@click.argument("lab_id", metavar="LAB")
+@click.argument("name", metavar="[PAGE]", required=False)
 @click.option("--open", "open_it", is_flag=True, help="Open it in the browser instead.")
 @course_option
-def read_command(lab_id: str, open_it: bool, course_dir: str | None) -> None:
-    """Read LAB's page."""
+def read_command(name: str | None, open_it: bool, course_dir: str | None) -> None:
+    """Read a PAGE: a lab's, or one of the handbook. Without PAGE: list what there is to read."""
     from grader.reports import page
 
     course = open_course(course_dir)
-    lab = course.lab(lab_id)
+    if name is None:
+        if open_it:
+            raise UsageError("which page? `grade read` lists them.")
+        for one in course.pages:
+            click.echo(f"{one.name:<22} {one.title}")
+        return
+    chosen = course.page(name)
     if open_it:
         from grader.cli import desk
 
-        target = desk.folder(lab_id) / "page.html"
-        desk.write(target, page.lab_page(f"{lab.id} {lab.manifest.title}", lab.page, course.templates))
-        show(target)
+        # All of them, so that the links between them lead somewhere.
+        for one in course.pages:
+            html = page.lab_page(f"{one.name}: {one.title}", one.text, course.templates, course.links(one))
+            desk.write(desk.folder("pages") / f"{one.name}.html", html)
+        show(desk.folder("pages") / f"{chosen.name}.html")
     elif sys.stdout.isatty():
-        click.echo_via_pager(page.page_text(lab.page))
+        click.echo_via_pager(page.page_text(chosen.text, course.links(chosen)))
     else:
-        click.echo(page.page_text(lab.page), nl=False)
+        click.echo(page.page_text(chosen.text, course.links(chosen)), nl=False)
 
 
 @click.command("hint")

@@ -68,6 +68,7 @@ def _view(result: LabResult, page_url: str | None, hints: dict[str, list[str]]) 
         "first": next((task for task in tasks if first is not None and task["id"] == first.id), None),
         "bar": {"width": BAR_WIDTH, "blocks": _bar(result.tasks)},
         "problem": _problem(result),
+        "stopped": _stopped(result),
         "page_url": page_url,
         "isolation": words.isolation(result.environment),
         "environment": _environment(result),
@@ -112,7 +113,7 @@ def _bar(tasks: list[TaskResult]) -> list[dict[str, Any]]:
 
 def _problem(result: LabResult) -> dict[str, Any] | None:
     """Split the problem's message: its first line is the sentence, the rest is shown as code."""
-    if result.problem is None:
+    if result.problem is None or not words.unusable(result):
         return None
     sentence, _, code = words.shorten(words.clean(result.problem.message).strip("\n"), MAX_TEXT).partition("\n")
     kind = result.problem.kind
@@ -122,6 +123,13 @@ def _problem(result: LabResult) -> dict[str, Any] | None:
         "code": code.rstrip(),
         "line": result.problem.line,
     }
+
+
+def _stopped(result: LabResult) -> dict[str, str] | None:
+    """Say why grading ended early, where the file is not to blame."""
+    if result.problem is None or words.unusable(result):
+        return None
+    return {"heading": words.STOPPED[result.problem.kind], "sentence": words.clean(result.problem.message)}
 
 
 def _environment(result: LabResult) -> dict[str, Any] | None:

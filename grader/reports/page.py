@@ -1,9 +1,13 @@
-"""A lab's page: `page.md` as one self-contained HTML file, or as text for a terminal."""
+"""A page of the course, a lab's or the handbook's: markdown as one self-contained HTML file, or as text for a terminal.
+
+Links from page to page stand in the markdown as paths from file to file. `links` says which page each path means:
+`{"../lab01_forward_noise/page.md": "lab01"}`.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from urllib.parse import unquote
@@ -62,8 +66,11 @@ def dead_links(markdown: str) -> list[str]:
     ]
 
 
-def lab_page(title: str, markdown: str, templates_dir: Path) -> str:
-    """Return the page as HTML: no script, nothing fetched. HTML inside the markdown is shown as text."""
+def lab_page(title: str, markdown: str, templates_dir: Path, links: Mapping[str, str] | None = None) -> str:
+    """Return the page as HTML: no script, nothing fetched. HTML inside the markdown is shown as text.
+
+    A link to another page leads to `<its name>.html` in the same folder.
+    """
     parser = _parser()
     tokens = parser.parse(clean(markdown))
     headings = _headings(tokens)
@@ -73,8 +80,11 @@ def lab_page(title: str, markdown: str, templates_dir: Path) -> str:
             if child.type == "image":  # nothing is fetched: the picture's text stands in its place
                 children.append(Token("text", "", 0, content=f"[{child.content}]"))
                 continue
-            if child.type == "link_open" and not str(child.attrGet("href")).startswith("#"):
+            if child.type == "link_open" and not (href := str(child.attrGet("href"))).startswith("#"):
                 child.attrSet("rel", "noopener")
+                path, hash, anchor = href.partition("#")
+                if links and path in links:
+                    child.attrSet("href", f"{links[path]}.html{hash}{anchor}")
             children.append(child)
         if token.children is not None:
             token.children = children
@@ -98,17 +108,22 @@ def lab_page(title: str, markdown: str, templates_dir: Path) -> str:
     )
 
 
+_LINK = re.compile(r"\[([^\]]*)\]\(([^)\s#]*)([^)\s]*)[^)]*\)")
 _INLINE = (
     (re.compile(r"!\[([^\]]*)\]\([^)]*\)"), r"[\1]"),
     (re.compile(r"\[([^\]]*)\]\(#[^)]*\)"), r"\1"),
-    (re.compile(r"\[([^\]]*)\]\(([^)\s]*)[^)]*\)"), r"\1 (\2)"),
     (re.compile(r"\*\*(.+?)\*\*"), r"\1"),
     (re.compile(r"(?<![\w*])\*(?!\s)(.+?)(?<!\s)\*(?![\w*])"), r"\1"),
 )
 
 
-def page_text(markdown: str) -> str:
+def page_text(markdown: str, links: Mapping[str, str] | None = None) -> str:
     """Return the page for reading in a terminal: headings underlined, links spelled out, code indented."""
+
+    def spell_out(link: re.Match[str]) -> str:
+        text, path, anchor = link.groups()
+        return f"{text} (grade read {links[path]})" if links and path in links else f"{text} ({path}{anchor})"
+
     lines: list[str] = []
     fence = ""
     for line in clean(markdown).split("\n"):
@@ -128,6 +143,7 @@ def page_text(markdown: str) -> str:
         for i in range(0, len(parts), 2):
             for pattern, put in _INLINE:
                 parts[i] = pattern.sub(put, parts[i])
+            parts[i] = _LINK.sub(spell_out, parts[i])
         text = "`".join(parts)
         if heading:
             text = text.replace("`", "")

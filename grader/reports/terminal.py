@@ -111,11 +111,14 @@ def render(result: LabResult, *, color: bool, ascii: bool, width: int, verbose: 
         f"{words.clean_line(result.lab)}  {words.clean_line(result.title)}", f"{filename}  (seed {result.seed})", True
     )
     page.add()
-    if result.problem is not None:
+    if words.unusable(result):
         _problem(page, result, filename)
     else:
         _tasks(page, result, filename, verbose)
     page.add()
+    if result.problem is not None and not words.unusable(result):
+        page.wrap(f"{words.STOPPED[result.problem.kind]}. {words.clean(result.problem.message)}", "  ", fg="cyan")
+        page.add()
     _isolation(page, result)
     _ending(page, result)
     return page.text()
@@ -252,7 +255,7 @@ def _ending(page: _Page, result: LabResult, say_isolation: bool = False) -> None
     done = words.full_marks(result)
     seconds = result.environment.durations.get("total") if result.environment else None
     left = page.style(total, fg="green" if done else None, bold=True)
-    states = "" if result.problem is not None else words.summary(result)
+    states = "" if words.unusable(result) else words.summary(result)
     note = words.isolation(result.environment) if say_isolation else None
     if note is not None:
         states = ", ".join(part for part in (states, note[0].lower()) if part)
@@ -266,8 +269,10 @@ def _ending(page: _Page, result: LabResult, say_isolation: bool = False) -> None
     )
     lab = words.clean_line(result.lab)
     first = words.next_task(result) if result.problem is None else None
-    if result.problem is not None:
+    if words.unusable(result):
         page.add("  ", f"Repair the file, then run it again: grade {lab}")
+    elif result.problem is not None and result.problem.kind == "interrupted":
+        page.add("  ", f"Run it again: grade {lab}")
     elif first is None:
         page.add("  ", "Every check passes." if done else "Nothing for you to fix; tell your instructor.")
     else:

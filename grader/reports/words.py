@@ -43,6 +43,12 @@ PROBLEMS = {
     "import_timed_out": "The file takes too long to import",
 }
 
+# Problems that are none of the file's: what was graded before stands.
+STOPPED = {
+    "interrupted": "Interrupted before the end",
+    "grader_error": "The grader stopped, by a fault of ours",
+}
+
 OUR_FAULT = (
     "Our fault, not yours: the grader itself stopped here. It costs you no point. "
     "Tell your instructor, and quote the id of the check."
@@ -164,6 +170,11 @@ def isolation(environment: Environment | None) -> tuple[str, str] | None:
             f"The code ran with all rights of the user who graded it. {missing}The checks and the points are the same.",
         )
     return "Partly isolated", f"{missing}The checks and the points are the same."
+
+
+def unusable(result: LabResult) -> bool:
+    """Say whether nothing of the file could be graded, so that the student has to repair it first."""
+    return result.problem is not None and result.problem.kind not in STOPPED
 
 
 def summary(result: LabResult) -> str:

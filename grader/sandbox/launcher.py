@@ -155,11 +155,17 @@ class Sandbox:
         self._workers.append(worker)
         return worker
 
-    def close(self) -> None:
-        """End all workers and the zygote, and remove the private folder."""
+    def hang_up(self) -> None:
+        """Let everything end while the caller does other things; `close` waits for it. Nothing can be started any more."""
         for worker in self._workers:
             worker.close()
         self._workers.clear()
+        if self._zygote is not None:
+            self._zygote.hang_up()
+
+    def close(self) -> None:
+        """End all workers and the zygote, and remove the private folder."""
+        self.hang_up()
         if self._zygote is not None:
             self._zygote.close()
             self._zygote = None

@@ -103,9 +103,13 @@ class ZygoteLink:
         self._send({"do": "spawn", "id": self._last, **limits}, descriptors)
         return ForkedProcess(self, self._last)
 
-    def close(self) -> None:
-        """Hang up; the zygote kills its workers and ends."""
+    def hang_up(self) -> None:
+        """Close the control socket: the zygote kills its workers and ends, which `close` waits for."""
         self._control.close()
+
+    def close(self) -> None:
+        """Hang up and wait for the zygote's end."""
+        self.hang_up()
         try:
             self._process.wait(5)
         except subprocess.TimeoutExpired:

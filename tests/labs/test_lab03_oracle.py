@@ -53,7 +53,7 @@ def test_diffusers_float32(karras, steps):
     torch.testing.assert_close(ours, run["samples"], atol=5e-5, rtol=5e-5)
 
 
-@pytest.mark.parametrize(("dtype", "atol", "rtol"), [(torch.bfloat16, 0.8, 0.08), (torch.float16, 0.05, 0.01)])
+@pytest.mark.parametrize(("dtype", "atol", "rtol"), [(torch.bfloat16, 0.8, 0.08), (torch.float16, 0.1, 0.02)])
 def test_diffusers_half_precision(dtype, atol, rtol):
     """diffusers forms x0 in the half type, the reference in float32: they agree to the lab's tolerance."""
     solver = recipe.scheduler(karras=True, steps=6)

@@ -79,7 +79,7 @@ class Zygote:
         self._say(ready=True, versions=versions)
 
     def run(self) -> None:
-        """Answer control messages until the judge hangs up."""
+        """Answer control messages until the judge hangs up; then end, with all workers. Never returns."""
         while True:
             readable, _, _ = select.select([self._control.fileno(), self._wake_up], [], [])
             if self._wake_up in readable:
@@ -93,6 +93,7 @@ class Zygote:
                 self._do(message, descriptors)
         for pid in self._pids.values():
             os.kill(pid, signal.SIGKILL)
+        os._exit(0)  # a student waits for this end, and taking torch down in good order takes a fifth of a second
 
     def _say(self, **message: Any) -> None:
         # A judge that has gone is noticed on the next read.
