@@ -48,7 +48,11 @@ def open_bench(
     """Open a bench for `lab` on `sandbox`, or on one of its own; close what it opened. See `Bench` for `trusted_cpu_s`."""
     own = None
     if sandbox is None:
-        sandbox = own = Sandbox(lab.manifest.libraries, start_method="fork" if sys.platform == "linux" else "spawn")
+        sandbox = own = Sandbox(
+            lab.manifest.libraries,
+            start_method="fork" if sys.platform == "linux" else "spawn",
+            meta_device=lab.manifest.uses_meta_device,
+        )
     try:
         bench = Bench(lab, sandbox, course_seed, trusted_cpu_s)
         try:

@@ -63,6 +63,7 @@ class LabManifest(Manifest):
     title: str
     reference: FileName
     libraries: Literal["torch", "diffusers"] = "torch"
+    uses_meta_device: bool = False
     limits: Limits = Limits()
     task: list[Task] = Field(min_length=1)
 
@@ -141,6 +142,20 @@ class Equivalents(Manifest):
     """equivalents.toml."""
 
     equivalent: list[Equivalent] = []
+
+
+class Waiver(Manifest):
+    """One automatic mutant that the checks need not reject, and why: it is right, or no input can tell it apart."""
+
+    task: Identifier
+    mutant: str = Field(min_length=1)
+    why: Sentence
+
+
+class Waivers(Manifest):
+    """waivers.toml."""
+
+    waiver: list[Waiver] = []
 
 
 class Hints(Manifest):

@@ -6,11 +6,10 @@ Standard library only: on a cold start torch's import should begin before ours d
 from __future__ import annotations
 
 import os
-import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from grader.errors import CourseError
 
@@ -41,18 +40,27 @@ class Glance:
     """What the sandbox needs to know of a lab before its manifest is checked."""
 
     libraries: Literal["torch", "diffusers"]
+    uses_meta_device: bool
     signatures: dict[str, str]  # task -> signature
 
 
 def glance(root: Path, lab_id: str) -> Glance | None:
     """Look into a lab's manifest; None where anything is odd, which the real reading will then explain."""
-    if not re.fullmatch(r"[A-Za-z0-9_]+", lab_id):  # a path or a pattern is no lab's name
-        return None
+    exercises = root / "exercises"
     try:
-        for path in (root / "exercises").glob(f"{lab_id}_*/lab.toml"):
-            data = tomllib.loads(path.read_text(encoding="utf-8"))
-            libraries: Literal["torch", "diffusers"] = "diffusers" if data["libraries"] == "diffusers" else "torch"
-            return Glance(libraries, {str(task["id"]): str(task["signature"]) for task in data["task"]})
+        for name in _toml(exercises / "course.toml")["labs"]:
+            data = _toml(exercises / name / "lab.toml")
+            if data["id"] == lab_id:
+                libraries: Literal["torch", "diffusers"]
+                libraries = "diffusers" if data.get("libraries") == "diffusers" else "torch"
+                uses_meta_device = data.get("uses_meta_device") is True
+            return Glance(
+                libraries, uses_meta_device, {str(task["id"]): str(task["signature"]) for task in data["task"]}
+            )
     except (OSError, ValueError, KeyError, TypeError):
         pass
     return None
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    return tomllib.loads(path.read_text(encoding="utf-8"))

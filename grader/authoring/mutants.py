@@ -394,14 +394,14 @@ _HAS_IN_PLACE = {"add", "sub", "mul", "div", "clamp", "sqrt", "exp", "log", "neg
 
 def in_place(node: ast.AST, text: Text) -> Iterator[Slip]:
     """Overwrite a value that somebody else may still need."""
-    if isinstance(node, ast.BinOp) and _may_be_shared(node.left):
+    if isinstance(node, ast.BinOp) and _is_needed(node.left, text):
         method = _IN_PLACE.get(_SYMBOLS.get(type(node.op), ""))
         if method:
             yield node, f"{text.of(node.left)}.{method}({text.of(node.right)})"
-    if isinstance(node, ast.BinOp) and _may_be_shared(node.right) and isinstance(node.op, (ast.Add, ast.Mult)):
+    if isinstance(node, ast.BinOp) and _is_needed(node.right, text) and isinstance(node.op, (ast.Add, ast.Mult)):
         yield node, f"{text.of(node.right)}.{_IN_PLACE[_SYMBOLS[type(node.op)]]}({text.of(node.left)})"
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _HAS_IN_PLACE:
-        if not _is_module(node.func.value):
+        if _is_needed(node.func.value, text):
             start = text.of(node.func)
             yield node, f"{start}_{text.of(node)[len(start) :]}"
 
@@ -596,8 +596,21 @@ def _builds_a_list(node: ast.BinOp) -> bool:
     return any(isinstance(side, (ast.List, ast.Tuple)) for side in (node.left, node.right))
 
 
-def _may_be_shared(node: ast.AST) -> bool:
-    return isinstance(node, ast.Name) or (isinstance(node, ast.Attribute) and _is_self(node.value))
+def _is_needed(node: ast.AST, text: Text) -> bool:
+    """Tell whether somebody still needs a value: it belongs to the caller or to the object, or is read further down."""
+    if isinstance(node, ast.Attribute):
+        return _is_self(node.value)
+    scope = _scope(node, text)
+    if not isinstance(node, ast.Name) or scope is None:
+        return False
+    if node.id in {a.arg for a in ast.walk(scope.args) if isinstance(a, ast.arg)}:
+        return True
+    statement: ast.AST = node
+    while not isinstance(statement, ast.stmt):
+        statement = text.parents[statement]
+    after = text.span(statement)[1]
+    reads = [n for n in ast.walk(scope) if isinstance(n, ast.Name) and n.id == node.id and isinstance(n.ctx, ast.Load)]
+    return any(text.span(n)[0] >= after for n in reads)
 
 
 def _scope(node: ast.AST, text: Text) -> ast.FunctionDef | None:

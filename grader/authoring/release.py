@@ -193,7 +193,7 @@ def visible_checks(source: str) -> str:
     """Return the text of checks.py with its visible checks and what they use, and nothing of the hidden ones."""
     shown: dict[int, ast.stmt] = {}
     others: dict[int, ast.stmt] = {}
-    used: set[str] = set()
+    used = {"annotations"}  # of __future__
     for position, node in enumerate(ast.parse(source).body):
         visible = _is_visible(node)
         if visible:
@@ -204,11 +204,11 @@ def visible_checks(source: str) -> str:
     while needed := {position: node for position, node in others.items() if _names(node)[0] & used}:
         for position, node in needed.items():
             del others[position]
-            if not isinstance(node, (ast.Import, ast.ImportFrom)):
-                used |= _names(node)[1]
             shown[position] = node
-    pieces = ["\n".join(_imports((node for _, node in sorted(shown.items())), used))]
-    pieces += [_text(source, node) for _, node in sorted(shown.items()) if not _is_import(node)]
+            used |= _names(node)[1]
+    in_order = [node for _, node in sorted(shown.items())]
+    pieces = ["\n".join(_imports(in_order, used))]
+    pieces += [_text(source, node) for node in in_order if not _is_import(node)]
     return "\n\n\n".join(piece for piece in pieces if piece) + "\n"
 
 
@@ -253,7 +253,7 @@ def _imports(nodes: Iterable[ast.stmt], used: set[str]) -> Iterator[str]:
 def _text(source: str, node: ast.stmt) -> str:
     """Return a statement as its author wrote it."""
     first = min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", []))])
-    return "\n".join(source.splitlines()[first - 1 : node.end_lineno])
+    return "\n".join(source.split("\n")[first - 1 : node.end_lineno])
 
 
 # The other files

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator, Sequence
 from typing import Any
 
@@ -174,8 +175,10 @@ class ChecksPlugin:
         self._contexts[check_id] = self._context
         self._exception = None
         item._initrequest()  # type: ignore[attr-defined]  # fresh fixtures for the second run, as rerun plugins do
+        started = time.monotonic()
         runtestprotocol(item, nextitem=nextitem, log=False)
         verdict = self._verdict(self._exception, mark.visible)
+        verdict.seconds = time.monotonic() - started
         verdict.output = "".join(self._context.output)
         return verdict
 

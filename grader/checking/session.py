@@ -38,6 +38,7 @@ class Verdict:
     frames: list[Frame] = field(default_factory=list)
     output: str = ""
     unstable: bool = False
+    seconds: float = 0.0
 
 
 @dataclass

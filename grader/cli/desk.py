@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -38,12 +39,12 @@ def last_result(lab_id: str) -> LabResult | None:
 
 def next_hint(lab_id: str, task: str, count: int) -> int:
     """Return the number of the hint to show now, counting from 1, and remember it."""
-    path = folder(lab_id) / "hints.json"
     try:
-        seen = json.loads(path.read_text(encoding="utf-8"))
+        seen = json.loads((Path.cwd() / ".grade" / lab_id / "hints.json").read_text(encoding="utf-8"))
         shown = int(seen.get(task, 0))
     except (OSError, ValueError, AttributeError):
         seen, shown = {}, 0
     number = min(shown + 1, count)
-    write(path, json.dumps({**seen, task: number}))
+    with contextlib.suppress(OSError):  # where nothing can be kept, a hint is shown all the same
+        write(folder(lab_id) / "hints.json", json.dumps({**seen, task: number}))
     return number

@@ -80,7 +80,13 @@ def run_command(
         if any(submission.unfit(task, seen.signatures[task]) is None for task in wanted):
             from grader.sandbox.launcher import Sandbox
 
-            early = Sandbox(seen.libraries, isolation=sandbox, start_method=method, require=require_sandbox)
+            early = Sandbox(
+                seen.libraries,
+                isolation=sandbox,
+                start_method=method,
+                require=require_sandbox,
+                meta_device=seen.uses_meta_device,
+            )
     try:
         result = _graded(
             root, lab_id, tasks, submission, filename, problem, early, json_path, html_path, verbose, quiet
@@ -148,12 +154,22 @@ def tell(result: LabResult, json_path: str | None, verbose: int, quiet: bool) ->
     if json_path == "-":
         click.echo(json.dumps(result), nl=False)
         return
-    if json_path is not None:
-        desk.write(Path(json_path), json.dumps(result))
     color, ascii_only, width = terminal_facts()
     click.echo(
         terminal.render(result, color=color, ascii=ascii_only, width=width, verbose=-1 if quiet else verbose), nl=False
     )
+    if json_path is not None:
+        _write_asked(json_path, json.dumps(result))
+
+
+def _write_asked(path: str, text: str) -> None:
+    """Write a file that an option names."""
+    from grader.cli import desk
+
+    try:
+        desk.write(Path(path), text)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}.") from None
 
 
 def terminal_facts() -> tuple[bool, bool, int]:
@@ -175,7 +191,7 @@ def keep(course: Course, lab: Lab, result: LabResult, html_path: str | None) -> 
 
     page = html.student_page(result, page_url=None, hints=lab.hints, templates_dir=course.templates)
     if html_path is not None:
-        desk.write(Path(html_path), page)
+        _write_asked(html_path, page)
     try:
         folder = desk.folder(lab.id)
         desk.write(folder / "result.json", json.dumps(result))

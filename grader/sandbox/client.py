@@ -153,6 +153,11 @@ class Worker:
         """Whether it can be asked anything more."""
         return self._failure is None and not self._closed
 
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
     def load(self) -> Answer:
         """Wait until the worker is up, load the scenarios and then the submission."""
         self._wait_until_up()

@@ -24,20 +24,24 @@ kill tkill rt_sigqueueinfo rt_tgsigqueueinfo pidfd_open pidfd_getfd pidfd_send_s
 socket socketpair connect bind listen accept accept4 sendto sendmsg sendmmsg recvfrom recvmsg recvmmsg
 mount umount2 unshare setns pivot_root chroot move_mount open_tree fsopen fsconfig fsmount fspick mount_setattr
 bpf perf_event_open userfaultfd keyctl add_key request_key io_uring_setup io_uring_enter io_uring_register
-open_by_handle_at name_to_handle_at memfd_secret shmget shmat shmctl shmdt semget semop semctl semtimedop
+open_by_handle_at name_to_handle_at memfd_create memfd_secret shmget shmat shmctl shmdt semget semop semctl semtimedop
 msgget msgsnd msgrcv msgctl mq_open mq_unlink mq_timedsend mq_timedreceive
 personality swapon swapoff reboot init_module finit_module delete_module kexec_load kexec_file_load quotactl acct
 settimeofday clock_settime clock_adjtime adjtimex sethostname setdomainname iopl ioperm vhangup syslog
 inotify_init inotify_init1 fanotify_init fanotify_mark setxattr lsetxattr fsetxattr removexattr
 chmod fchmod fchmodat fchmodat2 chown fchown lchown fchownat capset
 setuid setgid setreuid setregid setresuid setresgid setgroups setfsuid setfsgid
-sched_setscheduler sched_setattr ioprio_set migrate_pages move_pages mbind set_mempolicy
+setpriority sched_setparam sched_setscheduler sched_setattr ioprio_set migrate_pages move_pages mbind set_mempolicy
 landlock_create_ruleset landlock_add_rule landlock_restrict_self seccomp
 """
 
 CLONE_THREAD = 0x0001_0000
 CLONE_NEW_NAMESPACES = (0x0002_0000, 0x0200_0000, 0x0400_0000, 0x0800_0000, 0x1000_0000, 0x2000_0000, 0x4000_0000)
-TERMINAL_REQUESTS = (0x5412, 0x541C)  # TIOCSTI and TIOCLINUX: typing into someone's terminal
+# TIOCSTI, TIOCLINUX: typing into someone's terminal. FIOSETOWN, SIOCSPGRP: signals to others, by way of a descriptor.
+DENIED_IOCTLS = (0x5412, 0x541C, 0x8901, 0x8902)
+DENIED_FCNTLS = (8, 10, 15)  # F_SETOWN, F_SETSIG, F_SETOWN_EX: the same
+OTHERS_BY_PID = ("prlimit64", "sched_setaffinity")  # allowed for oneself, which is 0
+LOW_32 = 0xFFFF_FFFF
 
 
 @dataclass(frozen=True)
@@ -89,9 +93,11 @@ def compile_filter() -> Filter | str:
         rules.add_rule(deny, "clone", pyseccomp.Arg(0, pyseccomp.MASKED_EQ, CLONE_THREAD, 0))
         for flag in CLONE_NEW_NAMESPACES:
             rules.add_rule(deny, "clone", pyseccomp.Arg(0, pyseccomp.MASKED_EQ, flag, flag))
-        for request in TERMINAL_REQUESTS:
-            rules.add_rule(deny, "ioctl", pyseccomp.Arg(1, pyseccomp.MASKED_EQ, 0xFFFF_FFFF, request))
-        rules.add_rule(deny, "prlimit64", pyseccomp.Arg(0, pyseccomp.NE, 0))
+        for name, numbers in (("ioctl", DENIED_IOCTLS), ("fcntl", DENIED_FCNTLS)):
+            for number in numbers:
+                rules.add_rule(deny, name, pyseccomp.Arg(1, pyseccomp.MASKED_EQ, LOW_32, number))
+        for name in OTHERS_BY_PID:
+            rules.add_rule(deny, name, pyseccomp.Arg(0, pyseccomp.NE, 0))
         with tempfile.TemporaryFile() as file:
             rules.export_bpf(file)
             file.seek(0)

@@ -17,8 +17,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from grader.errors import InternalError, MachineError
-from grader.sandbox import isolation, view
+from grader.errors import GraderError, InternalError, MachineError
+from grader.sandbox import isolation as isolation_layers
+from grader.sandbox import view
 from grader.sandbox.client import Worker
 from grader.sandbox.isolation import Filter
 from grader.sandbox.spawned import SpawnedProcess
@@ -62,8 +63,13 @@ class Sandbox:
         isolation: Literal["auto", "none"] = "auto",
         start_method: Literal["fork", "spawn"] = "fork",
         require: bool = False,
+        meta_device: bool = False,
     ) -> None:
-        """Start the zygote in the background. `require`: `ready` refuses when any layer is missing."""
+        """Start the zygote in the background.
+
+        `require`: `ready` refuses when any layer is missing. `meta_device`: the lab's checks use it, so that its
+        machinery is imported once and not in every worker.
+        """
         if sys.platform == "win32":
             raise MachineError("The sandbox needs Linux or macOS; on Windows run `grade` inside WSL.")
         if start_method == "fork" and not sys.platform.startswith("linux"):
@@ -73,6 +79,7 @@ class Sandbox:
         self.versions: dict[str, str] = {}
         self.start_method: Literal["fork", "spawn"] = start_method
         self._require = require
+        self._meta_device = meta_device
         self._isolated = isolation == "auto" and start_method == "fork"
         self._is_ready = False
         self._zygote: ZygoteLink | None = None
@@ -83,6 +90,8 @@ class Sandbox:
         self._private = Path(tempfile.mkdtemp(prefix="alphabar-")).resolve()
         _copy_worker(self._private / PACKAGE)
         if start_method == "fork":
+            if self._isolated:
+                self.layers["bwrap"] = isolation_layers.probe_bwrap()
             self._zygote = self._start_zygote()
 
     @property
@@ -109,7 +118,7 @@ class Sandbox:
             self._refuse_if_required()
             self.versions = self._zygote.hello()
         else:
-            self._prepare_layers(self._zygote)
+            self._prepare_layers()
         if self._zygote is not None:
             # All of it is imported by now. Even a judge that is killed leaves nothing behind.
             shutil.rmtree(self._private, ignore_errors=True)
@@ -151,12 +160,12 @@ class Sandbox:
             memory_mib=limits.memory_mib,
             cpu_s=limits.cpu_s,
         )
-        self._workers = [known for known in self._workers if known.alive]
+        self._workers = [known for known in self._workers if not known.closed]
         self._workers.append(worker)
         return worker
 
     def hang_up(self) -> None:
-        """Let everything end while the caller does other things; `close` waits for it. Nothing can be started any more."""
+        """Let everything end while the caller does other things; `close` waits for it. Nothing starts any more."""
         for worker in self._workers:
             worker.close()
         self._workers.clear()
@@ -187,6 +196,7 @@ class Sandbox:
         everything = {
             **config,
             "profile": self.libraries,
+            "meta_device": self._meta_device,
             "places": self._view.places,
             "distributions": self._view.distributions,
         }
@@ -198,10 +208,8 @@ class Sandbox:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         descriptor = theirs.detach()
         command = self._command({"mode": "fork", "control": descriptor})
-        if self._isolated:
-            self.layers["bwrap"] = isolation.probe_bwrap()
-            if self.layers["bwrap"] is True:
-                command = [*self._bwrap(), "--", *command]
+        if self.layers["bwrap"] is True:
+            command = [*self._bwrap(), "--", *command]
         return ZygoteLink(command, self._environment(), ours, descriptor)
 
     def _bwrap(self) -> list[str]:
@@ -222,7 +230,9 @@ class Sandbox:
 
     def _spawn(self, given: list[int], limits: Limits) -> SpawnedProcess:
         channel, output, traces = given
-        config = {"mode": "spawn", "channel": channel, "traces": traces}
+        # A worker dies with the thread that starts it, which must not be one that ends early.
+        parent = os.getpid() if threading.current_thread() is threading.main_thread() else None
+        config = {"mode": "spawn", "channel": channel, "traces": traces, "parent": parent}
         command = self._command({**config, "cpu_s": limits.cpu_s, "memory_mib": limits.memory_mib})
         return SpawnedProcess(command, self._environment(), output, [channel, traces])
 
@@ -232,20 +242,35 @@ class Sandbox:
         self.layers = dict.fromkeys(LAYERS, reason)
         self.layers["rlimits"] = True
 
-    def _prepare_layers(self, zygote: ZygoteLink) -> None:
+    def _prepare_layers(self) -> None:
         # The zygote is importing torch meanwhile, so this costs no time.
-        compiled = isolation.compile_filter()
-        ruleset = isolation.build_ruleset(view.landlock_rules(self._view, self._private))
+        compiled = isolation_layers.compile_filter()
+        ruleset = isolation_layers.build_ruleset(view.landlock_rules(self._view, self._private))
         self.layers["seccomp"] = compiled if isinstance(compiled, str) else True
         self.layers["landlock"] = ruleset if isinstance(ruleset, str) else True
         # These four cannot be missing: a worker in which one does not hold ends before it loads anything.
         self.layers |= dict.fromkeys(("rlimits", "no_new_privs", "capabilities", "dumpable"), True)
         with contextlib.nullcontext() if isinstance(ruleset, str) else contextlib.closing(ruleset):
             self._refuse_if_required()
-            self.versions = zygote.hello()
+            zygote = self._zygote_with_or_without_bwrap()
             program = base64.b64encode(compiled.program).decode() if isinstance(compiled, Filter) else ""
             tgkill = compiled.tgkill if isinstance(compiled, Filter) else 0
             zygote.guard(program, tgkill, None if isinstance(ruleset, str) else ruleset.fileno())
+
+    def _zygote_with_or_without_bwrap(self) -> ZygoteLink:
+        """Wait for the zygote; where bwrap worked when it was tried but cannot make this view, do without it."""
+        assert self._zygote is not None
+        try:
+            self.versions = self._zygote.hello()
+        except GraderError as error:
+            if self.layers["bwrap"] is not True or "bwrap: " not in str(error):
+                raise
+            self.layers["bwrap"] = f"bwrap does not work here: {str(error).partition('bwrap: ')[2].rstrip('.')}"
+            self._refuse_if_required()
+            self._zygote.close()
+            self._zygote = self._start_zygote()
+            self.versions = self._zygote.hello()
+        return self._zygote
 
     def _refuse_if_required(self) -> None:
         missing = {name: why for name, why in self.layers.items() if why is not True}
@@ -258,12 +283,12 @@ def probe() -> dict[str, bool | str]:
     """Say which layers work on this machine, and why not, without starting anything of torch."""
     if not sys.platform.startswith("linux"):
         return dict.fromkeys(LAYERS, "needs Linux")
-    compiled, ruleset = isolation.compile_filter(), isolation.build_ruleset([])
+    compiled, ruleset = isolation_layers.compile_filter(), isolation_layers.build_ruleset([])
     if not isinstance(ruleset, str):
         ruleset.close()
     found: dict[str, bool | str] = dict.fromkeys(LAYERS, True)
     return found | {
-        "bwrap": isolation.probe_bwrap(),
+        "bwrap": isolation_layers.probe_bwrap(),
         "seccomp": compiled if isinstance(compiled, str) else True,
         "landlock": ruleset if isinstance(ruleset, str) else True,
     }

@@ -15,13 +15,13 @@ from grader.sandbox.launcher import Sandbox
 from .conftest import HONEST, call, running
 
 TRIES_EVERYTHING = """
-import ctypes, os, signal
+import ctypes, fcntl, os, signal
 
 libc = ctypes.CDLL(None, use_errno=True)
 
 
 def pids():
-    return [pid for pid in range(1, 3000) if pid != os.getpid()] + [os.getppid()] + list(range(TOP - 3000, TOP + 100))
+    return ({*range(1, 2000), os.getppid(), *range(max(1, TOP - 2000), TOP)} - {os.getpid()})
 
 
 def attack():
@@ -45,6 +45,18 @@ def attack():
                 worked.append((name, pid))
             except OSError:
                 pass
+    reader, writer = os.pipe()
+    for number, value in ((8, os.getppid()), (10, signal.SIGKILL)):
+        try:
+            fcntl.fcntl(reader, number, value)
+            worked.append(("fcntl", number))
+        except OSError:
+            pass
+    try:
+        os.sched_setaffinity(os.getppid(), {0})
+        worked.append("affinity")
+    except OSError:
+        pass
     for priority in ((0, os.getppid(), 19), (0, 0, -5)):
         try:
             os.setpriority(*priority)
@@ -134,7 +146,11 @@ def test_no_process_outlives_a_killed_judge_without_isolation(tmp_path: Path) ->
     judge_killed_while_a_worker_runs("{'isolation': 'none'}", os.environ["PATH"], tmp_path)
 
 
-def test_closing_leaves_nothing(tmp_path: Path, monkeypatch: object) -> None:
+def test_no_process_outlives_a_killed_judge_that_spawns(tmp_path: Path) -> None:
+    judge_killed_while_a_worker_runs("{'start_method': 'spawn'}", os.environ["PATH"], tmp_path)
+
+
+def test_closing_leaves_nothing() -> None:
     before = set(descendants(os.getpid()))
     with Sandbox("torch") as sandbox, running(sandbox, HONEST) as worker:
         assert call(worker, "step", 1.0).value == 1.5

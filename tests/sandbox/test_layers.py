@@ -22,11 +22,17 @@ import ctypes, os, resource, sys, threading
 libc = ctypes.CDLL(None, use_errno=True)
 
 
+def capabilities():
+    data = ctypes.create_string_buffer(24)
+    assert libc.capget(ctypes.create_string_buffer(b"\\x22\\x05\\x08\\x20" + bytes(4)), data) == 0
+    return sum(data.raw)
+
+
 def look():
     return {
         "no_new_privs": libc.prctl(39, 0, 0, 0, 0),
         "dumpable": libc.prctl(3, 0, 0, 0, 0),
-        "capability": libc.prctl(23, 21, 0, 0, 0) and libc.capget(b"\\x22\\x05\\x08\\x20" + bytes(4), (c := ctypes.create_string_buffer(24))) or c.raw.strip(b"\\0"),
+        "capabilities": capabilities(),
         "descriptors": [fd for fd in range(256) if not fails(lambda: os.fstat(fd))],
         "environment": sorted(os.environ),
         "path": sys.path,
@@ -57,7 +63,8 @@ def tries():
 
 
 def works():
-    import sqlite3, json, decimal, uuid, ctypes.util, unittest.mock, torch.fft, torch.distributions, torch.nn.utils.parametrize
+    import sqlite3, json, decimal, uuid, ctypes.util, unittest.mock
+    import torch.fft, torch.distributions, torch.nn.utils.parametrize
     thread = threading.Thread(target=lambda: None)
     thread.start()
     thread.join()
@@ -95,7 +102,7 @@ def test_a_worker_sees_what_it_should(sandbox: Sandbox) -> None:
         assert {name for name, held in worker.report["layers"].items() if held} >= {"no_new_privs", "dumpable"}
         assert worker.report["layers"].get("seccomp") is (True if sandbox.layers["seccomp"] is True else None)
         assert worker.report["layers"].get("landlock") is (True if sandbox.layers["landlock"] is True else None)
-    assert (seen["no_new_privs"], seen["dumpable"]) == (1, 0)
+    assert (seen["no_new_privs"], seen["dumpable"], seen["capabilities"]) == (1, 0, 0)
     assert seen["descriptors"] == [0, 1, 2, 3, 4]
     assert seen["limits"] == [0, 1 << 20, 64, 30]
     assert seen["threads"] == 1
@@ -119,6 +126,17 @@ def test_a_bwrap_that_fails_is_left_out_with_its_own_words(tmp_path: Path, monke
     assert isolation.probe_bwrap() == ("bwrap does not work here: bwrap: setting up uid map: Permission denied")
     with pytest.raises(MachineError, match="uid map: Permission denied"), Sandbox("torch", require=True) as sandbox:
         sandbox.ready()
+
+
+def test_a_bwrap_that_cannot_make_the_view_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = ["--ro-bind", "/nowhere at all", "/nowhere"]
+    if probe()["bwrap"] is True:
+        monkeypatch.setattr(launcher.view, "bwrap_arguments", lambda *_: broken)
+    with Sandbox("torch") as sandbox:
+        assert once(sandbox, HONEST.decode(), "step", 2.0).value == 2.0
+        assert "bwrap" in str(sandbox.layers["bwrap"])
+        assert sandbox.layers["bwrap"] is not True
+        assert sandbox.isolation == "partial"
 
 
 def test_required_layers_are_checked_before_any_worker(no_programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,7 +175,7 @@ def test_a_layer_that_does_not_take_hold_ends_the_worker_before_it_loads_anythin
 ) -> None:
     # A filter that allows everything: it loads, but does not do what was reported.
     permissive = isolation.Filter(b"\x06\x00\x00\x00\x00\x00\xff\x7f", 234)
-    monkeypatch.setattr(launcher.isolation, "compile_filter", lambda: permissive)
+    monkeypatch.setattr(launcher.isolation_layers, "compile_filter", lambda: permissive)
     with Sandbox("torch") as sandbox:
         worker = sandbox.worker(b"print('loaded')\n", "lab01.py", scenarios=None, limits=LIMITS)
         with pytest.raises(InternalError, match="the layer seccomp did not take hold"):

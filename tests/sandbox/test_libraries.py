@@ -45,7 +45,8 @@ def every_class():
     return made
 
 def loaded():
-    return [name for name in ("torch._inductor", "torch._dynamo.eval_frame", "transformers", "peft") if name in sys.modules]
+    unwanted = ("torch._inductor", "torch._dynamo.eval_frame", "transformers", "peft")
+    return [name for name in unwanted if name in sys.modules]
 
 def optimizes():
     w = torch.nn.Parameter(torch.ones(2))

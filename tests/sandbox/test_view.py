@@ -88,7 +88,9 @@ def python_for_everyone() -> str:
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     candidates = [getattr(sys, "_base_executable", sys.executable), f"/usr/bin/{version}", f"/usr/local/bin/{version}"]
     for candidate in candidates:
-        tried = subprocess.run([*user_who_is_nobody(), candidate, "-c", ""], capture_output=True)
+        # What counts is whether it can be executed once more, from there.
+        check = "import os, sys; sys.exit(not os.access(sys._base_executable, os.X_OK))"
+        tried = subprocess.run([*user_who_is_nobody(), candidate, "-c", check], capture_output=True)
         if tried.returncode == 0:
             return candidate
     raise AssertionError(f"an ordinary user can execute none of {candidates}")

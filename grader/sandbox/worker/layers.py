@@ -155,7 +155,7 @@ def die_with(parent: int) -> None:
     """End this process when its parent ends, even if it never reads from the channel again."""
     prctl(PR_SET_PDEATHSIG, SIGKILL)
     if os.getppid() != parent:
-        raise LayerMissing("the zygote ended")
+        raise LayerMissing("the process that started this one has ended")
 
 
 def enter(guard: Guard, ruleset: int | None) -> dict[str, bool]:

@@ -35,16 +35,18 @@ def main(config: dict[str, Any]) -> None:
     libraries.install(config["places"], config["distributions"])
     if config["mode"] == "fork":
         with socket.socket(fileno=config["control"]) as control:
-            Zygote(control, config["profile"]).run()
+            Zygote(control, config["profile"], meta_device=config["meta_device"]).run()
     else:
         _alone(config)
 
 
 def _alone(config: dict[str, Any]) -> None:
     versions = libraries.load(config["profile"])
-    libraries.warm_up()
+    libraries.warm_up(meta_device=config["meta_device"])
     from . import serve
 
+    if config["parent"] is not None and sys.platform.startswith("linux"):
+        layers.die_with(config["parent"])
     # The CPU clock runs since the process began; importing the libraries is not the student's affair.
     layers.set_limits(config["cpu_s"] + time.process_time(), config["memory_mib"], layers.address_space())
     _write_traces(config["traces"])
@@ -60,14 +62,14 @@ def _write_traces(descriptor: int) -> None:
 class Zygote:
     """The loop of the zygote and the workers it has forked."""
 
-    def __init__(self, control: socket.socket, profile: str) -> None:
+    def __init__(self, control: socket.socket, profile: str, *, meta_device: bool) -> None:
         """Import the libraries and say hello; the judge may ask for workers from then on."""
         self._control = control
         self._pids: dict[int, int] = {}
         self._guard = layers.Guard(None, 0, None)
         layers.limit_zygote()
         versions = libraries.load(profile)
-        libraries.warm_up()
+        libraries.warm_up(meta_device=meta_device)
         # Workers share these pages for as long as nothing writes to them: keep the collector away from old objects.
         gc.collect()
         gc.freeze()

@@ -1,0 +1,127 @@
+"""Both editions as a stranger gets them: wheels, installed into environments that know nothing of the checkout."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.toy import ROOT
+
+SEED = 918273645
+SECRET = "PLANTED-0f1e2d3c4b5a6978"
+SECRETS = r"PLANTED-[0-9a-f]{16}"  # does not match itself
+
+
+@dataclass(frozen=True)
+class Edition:
+    """An installed wheel, its environment, and where it lies there."""
+
+    wheel: Path
+    python: Path
+    site: Path
+
+    @property
+    def course(self) -> Path:
+        return self.site / "grader" / "_course"
+
+    def run(self, cwd: Path, *words: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run this environment's Python in `cwd`, with nothing of ours in the environment variables."""
+        environment = {"PATH": os.environ["PATH"], "HOME": str(cwd), "LANG": "C.UTF-8", **options.pop("env", {})}
+        return subprocess.run(
+            [str(options.pop("python", self.python)), *map(str, words)],
+            **{"cwd": cwd, "env": environment, "capture_output": True, "text": True, "timeout": 200, **options},
+        )
+
+    def grade(self, cwd: Path, *words: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run this environment's command `grade` in `cwd`."""
+        return self.run(cwd, self.python.with_name("grade"), *words, **options)
+
+    def told(self, cwd: Path, sources: dict[str, dict[str, str]]) -> dict[str, Any]:
+        """Grade many sources: lab -> name -> text, to lab -> name -> what `grade_many.py` prints."""
+        done = self.run(cwd, Path(__file__).with_name("grade_many.py"), input=json.dumps(sources))
+        assert done.returncode == 0, done.stderr
+        return dict(json.loads(done.stdout))
+
+
+def build(source: Path, target: Path) -> Path:
+    """Build the wheel of `source` with the tools of this environment."""
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(target), str(source)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (wheel,) = target.glob("*.whl")
+    return wheel
+
+
+def install(wheel: Path, folder: Path) -> Edition:
+    """Install a wheel alone into a new environment, which finds the libraries where this one has them."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True, timeout=200)
+    python = folder / "bin" / "python"
+    (site,) = folder.glob("lib/python*/site-packages")
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check", "install"]
+    options = ["--quiet", "--no-deps", "--no-index", "--no-cache-dir"]
+    done = subprocess.run([*pip, *options, str(wheel)], capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    # Only now: pip would take our own editable install for an older version. Its .pth file is not read from here.
+    libraries = {entry for entry in sys.path if Path(entry).name in ("site-packages", "dist-packages")}
+    (site / "libraries.pth").write_text("".join(f"{entry}\n" for entry in sorted(libraries)), encoding="utf-8")
+    return Edition(wheel, python, site)
+
+
+@pytest.fixture(scope="session")
+def ground() -> Iterator[Path]:
+    """A folder that other users can enter; pytest's own they cannot."""
+    with tempfile.TemporaryDirectory(prefix="alphabar-journeys-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def checkout(ground: Path) -> Path:
+    """A copy of the checkout with a seed of its own, planted secrets, and caches that have no business in a wheel."""
+    copy = ground / "checkout"
+    for name in ("grader", "exercises", "reference", "fixtures", "templates", "tests"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copyfile(ROOT / name, copy / name)
+    manifest = copy / "exercises" / "course.toml"
+    lines = manifest.read_text(encoding="utf-8").splitlines()
+    assert sum(line.startswith("seed =") for line in lines) == 1
+    lines = [f"seed = {SEED}" if line.startswith("seed =") else line for line in lines]
+    manifest.write_text("\n".join(lines), encoding="utf-8")
+    for pattern in ("reference/*.py", "exercises/*/checks.py", "exercises/*/misconceptions.toml"):
+        for path in copy.glob(pattern):
+            path.write_text(f"{path.read_text(encoding='utf-8')}\n# {SECRET}\n", encoding="utf-8")
+            (path.parent / "__pycache__").mkdir(exist_ok=True)
+            (path.parent / "__pycache__" / "stale.cpython-311.pyc").write_bytes(b"stale")
+    return copy
+
+
+@pytest.fixture(scope="session")
+def full(checkout: Path, ground: Path) -> Edition:
+    """The whole course, installed."""
+    return install(build(checkout, ground / "dist"), ground / "full")
+
+
+@pytest.fixture(scope="session")
+def released(full: Edition, ground: Path) -> Path:
+    """The student edition's folder, written by the installed command."""
+    target = ground / "released"
+    done = full.grade(ground, "release", "-o", target)
+    assert done.returncode == 0, done.stderr
+    return target
+
+
+@pytest.fixture(scope="session")
+def student(released: Path, ground: Path) -> Edition:
+    """The student edition, installed."""
+    return install(build(released, ground / "student-dist"), ground / "student")

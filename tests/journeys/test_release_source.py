@@ -1,0 +1,270 @@
+"""The student edition of toy courses: what of checks.py is shown, and when a release is refused."""
+
+from __future__ import annotations
+
+import textwrap
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from grader.authoring.release import release, visible_checks
+from grader.course import Course, load
+from grader.errors import CourseError, UsageError
+from tests import toy
+
+
+def shown(source: str) -> str:
+    return visible_checks(textwrap.dedent(source))
+
+
+def test_hidden_checks_and_what_only_they_use_are_dropped() -> None:
+    found = shown('''
+        """All checks."""
+        from __future__ import annotations
+
+        import math
+        import numpy as np
+        from grader.kit import check, randn, tensor as numbers
+
+        SIZE = 3
+        HIDDEN_SIZE = 7  # nobody may know
+
+        def width(seed):
+            return SIZE + seed
+
+        def secret_width(seed):
+            return math.sqrt(HIDDEN_SIZE) + width(seed)
+
+        @check("double", visible=True)
+        def test_shown(compare, seed):
+            """It doubles."""
+            # why it is so
+            compare.double(randn(seed, width(seed), 2))
+
+        @check("double")
+        def test_hidden(compare, seed):
+            """It doubles more."""
+            compare.double(numbers([secret_width(seed), np.pi]))
+
+        @check("double", visible=False)
+        def test_hidden_too(compare):
+            """It doubles most."""
+            compare.double(1)
+    ''')
+    assert found == textwrap.dedent('''\
+        from __future__ import annotations
+        from grader.kit import check, randn
+
+
+        SIZE = 3
+
+
+        def width(seed):
+            return SIZE + seed
+
+
+        @check("double", visible=True)
+        def test_shown(compare, seed):
+            """It doubles."""
+            # why it is so
+            compare.double(randn(seed, width(seed), 2))
+    ''')
+
+
+def test_parametrisation_decorators_and_constants_stay() -> None:
+    found = shown('''
+        import pytest
+        from grader import kit
+        from grader.kit import Recipe, randn
+
+        SHAPES = [(1, 2), (3, 4)]
+        LARGE = {"a": [size * 2 for size, _ in SHAPES]}
+        first, second = SHAPES
+        HIDDEN = [(5, 6)]
+
+        def halve(value: Recipe) -> Recipe:
+            return value
+
+        class Reader:
+            default = first
+
+        @pytest.mark.parametrize("shape", SHAPES, ids=str)
+        @kit.check("double", weight=2, visible=True)
+        def test_shown(compare, seed, shape, reader=Reader):
+            """It doubles."""
+            def inner(HIDDEN):
+                return HIDDEN
+            compare.play("twice", view=lambda value: halve(value), x=inner(shape))
+
+        @pytest.mark.parametrize("shape", HIDDEN)
+        @kit.check("double", weight=2)
+        def test_hidden(compare, seed, shape):
+            """It doubles."""
+            compare.double(randn(seed, *shape), LARGE)
+    ''')
+    kept = (
+        "import pytest",
+        "from grader import kit",
+        "Recipe",
+        "SHAPES = ",
+        "first, second =",
+        "halve",
+        "class Reader",
+    )
+    for piece in (
+        *kept,
+        '@pytest.mark.parametrize("shape", SHAPES, ids=str)\n@kit.check("double", weight=2, visible=True)',
+    ):
+        assert piece in found
+    # A parameter that happens to be called HIDDEN is not the constant of that name.
+    for piece in ("HIDDEN =", "LARGE", "randn", "test_hidden"):
+        assert piece not in found
+
+
+def test_names_bound_in_conditions_stay_when_they_are_used() -> None:
+    found = shown('''
+        from grader.kit import check
+        try:
+            from fractions import Fraction
+        except ImportError:
+            Fraction = None
+        if Fraction:
+            def half(): return Fraction(1, 2)
+        else:
+            unrelated = 1
+        for unused in range(3):
+            pass
+
+        @check("double", visible=True)
+        def test_shown(compare):
+            """It doubles."""
+            compare.double(float(half()))
+    ''')
+    assert "from fractions import Fraction" in found
+    assert "def half()" in found
+    assert "unused" not in found
+
+
+# A whole toy course
+
+TELLING = """
+import torch
+
+
+def scale(x, factor):
+    return x * factor + 0.0 * x.abs().sum()
+
+
+def jitter(x, generator):
+    return x + torch.rand(x.shape, generator=generator)
+"""
+
+
+def check(body: str, mark: str = "visible=True") -> str:
+    return toy.CHECKS + textwrap.dedent(f'''
+        from grader.kit import array
+
+        @check("scale", {mark})
+        def test_more(compare, student, reference, seed):
+            """More."""
+            {body}
+    ''')
+
+
+def released(course: Course, target: Path) -> Path:
+    release(course, target, lambda text: None)
+    return target
+
+
+def test_a_toy_edition_has_what_it_needs_and_sentences_survive(tmp_path: Path) -> None:
+    says = 'You "added" it:\\n\\\\o/'
+    edited = toy.MISCONCEPTIONS.replace("You added the factor instead of multiplying by it.", says.replace('"', '\\"'))
+    titled = toy.COURSE.replace("A toy course", 'A \\"toy\\" course')
+    course = toy.make(tmp_path / "course", course=titled, misconceptions=edited)
+    handbook = course.root / "exercises" / "handbook"
+    handbook.mkdir()
+    (handbook / "overview.md").write_text("# Overview\n", encoding="utf-8")
+
+    edition = released(course, tmp_path / "new" / "edition")
+
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["edition"]
+    read = load(edition)
+    (lab,) = read.labs
+    assert read.manifest.title == course.manifest.title == 'A "toy" course'
+    assert read.manifest.seed != course.manifest.seed
+    assert [(edit.id, edit.says, edit.find, edit.recorded) for edit in lab.misconceptions] == [
+        ("adds", 'You "added" it:\n\\o/', None, True)
+    ]
+    assert (edition / "exercises/handbook/overview.md").read_text(encoding="utf-8") == "# Overview\n"
+    assert "MIT" in (edition / "LICENSE").read_text(encoding="utf-8")
+    project = tomllib.loads((edition / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["description"] == 'A "toy" course: the student edition'
+    assert project["version"].endswith("+student")
+    assert any(need.startswith("torch") for need in project["dependencies"])
+    assert not any(need.startswith("ruff") for need in project["dependencies"])
+    with pytest.raises(CourseError, match="student edition already"):
+        released(read, tmp_path / "again")
+
+
+def test_an_existing_folder_is_left_alone(tmp_path: Path) -> None:
+    target = tmp_path / "mine"
+    target.mkdir()
+    with pytest.raises(UsageError, match="already there"):
+        released(toy.make(tmp_path / "course"), target)
+    assert list(target.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "student.jitter(array(compare.scale(randn(seed, 4), 2.0).array), generator(1))",
+        "reference.scale(array(student.scale(randn(seed, 4), 2.0).array), 2.0)",
+    ],
+)
+def test_a_check_that_asks_for_what_a_student_answered_is_refused(tmp_path: Path, body: str) -> None:
+    course = toy.make(tmp_path / "course", checks=check(body))
+    with pytest.raises(CourseError, match="from the student's own answer"):
+        released(course, tmp_path / "edition")
+    assert [path.name for path in tmp_path.iterdir()] == ["course"]
+
+
+def test_a_check_that_builds_on_the_reference_is_recorded(tmp_path: Path) -> None:
+    body = 'compare.scale(array(reference.scale(randn(seed, 4).to("bfloat16"), 2.0).array), 3.0)'
+    edition = released(toy.make(tmp_path / "course", checks=check(body)), tmp_path / "edition")
+    assert (edition / "exercises/lab01_toy/answers.bin").is_file()
+
+
+def test_visible_checks_that_the_text_hides_are_refused(tmp_path: Path) -> None:
+    checks = check("compare.scale(randn(seed, 5), 2.0)", mark="visible=bool(1)")
+    with pytest.raises(CourseError, match=r"scale\.more cannot be told from its text"):
+        released(toy.make(tmp_path / "course", checks=checks), tmp_path / "edition")
+
+
+def test_a_visible_check_that_needs_a_hidden_one_is_refused(tmp_path: Path) -> None:
+    course = toy.make(tmp_path / "course", checks=check("test_secret(compare, seed)"))
+    with pytest.raises(CourseError, match=r"does not pass lab01/scale\.more .*test_secret"):
+        released(course, tmp_path / "edition")
+
+
+@pytest.mark.parametrize(
+    "quoted",
+    [
+        "return x * factor + 0.0 * x.abs().sum()",
+        "return x*factor + 0.0*x\n    .abs().sum()",
+        "compare.scale(randn(seed, 11, 13, 17), 2.0)",
+        "(x + factor).clone().detach()",
+    ],
+    ids=["reference", "reflowed", "hidden check", "edit"],
+)
+def test_a_page_that_quotes_what_is_to_be_found_out_is_refused(tmp_path: Path, quoted: str) -> None:
+    course = toy.make(
+        tmp_path / "course",
+        reference=TELLING,
+        checks=check("compare.scale(randn(seed, 11, 13, 17), 2.0)", mark="visible=False"),
+        misconceptions=toy.MISCONCEPTIONS.replace('"x + factor"', '"(x + factor).clone().detach()"'),
+    )
+    page = course.labs[0].page_path
+    page.write_text(f"# Toys\n\nWrite:\n\n```\n{quoted}\n```\n", encoding="utf-8")
+    with pytest.raises(CourseError, match=r"lab01_toy/page\.md would give away this line"):
+        released(course, tmp_path / "edition")
