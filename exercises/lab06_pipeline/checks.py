@@ -61,6 +61,12 @@ def test_does_not_guide_below_one(compare, seed):
 
 
 @check("denoise_loop")
+def test_guides_just_above_one(compare, seed):
+    """A scale little above 1 is guidance already."""
+    compare.play("sample", scheduler="ddim", **inputs(seed, 2, 4, 4, 3, 8), guidance_scale=1.25, steps=2)
+
+
+@check("denoise_loop")
 def test_passes_timesteps_that_are_not_whole(compare, seed):
     """The network gets the scheduler's own timesteps, also where they are no whole numbers."""
     compare.play(
