@@ -6,30 +6,30 @@ A worker that dies, hangs or sends rubbish gives an `Answer` with an `Error`; on
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import select
-import signal
 import socket
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from grader.errors import CourseError, InternalError
 from grader.sandbox import decode
+from grader.sandbox.budget import BACKSTOP, Budget, Use
 from grader.sandbox.decode import Frame
+from grader.sandbox.endings import Kind, describe
+from grader.sandbox.pipes import Pipe
 from grader.sandbox.values import printable
 from grader.sandbox.wire import FrameReader, Request, Sequence32
 from grader.sandbox.worker.frames import BadFrame
-from grader.sandbox.zygote_link import Exit, Process, Usage
+from grader.sandbox.zygote_link import Process
 
 if TYPE_CHECKING:
     import numpy as np
 
-Kind = Literal["raised", "crashed", "timed_out", "protocol"]
+__all__ = ["Answer", "Budget", "Error", "Frame", "Worker"]
 
-BACKSTOP = 3  # times the CPU budget, on the wall
 START_S = 180.0
 LOAD_CPU_S = 10.0
 MAX_OUTPUT_KEPT = 64 << 10
@@ -63,49 +63,6 @@ class Answer:
     seconds: float
 
 
-@dataclass
-class _Use:
-    """What one worker has used of a budget: CPU and queueing as last read, and the seconds waited since."""
-
-    base: Usage
-    cpu_s: float = 0.0
-    waited_s: float = 0.0
-    queued_s: float = 0.0
-
-
-@dataclass
-class Budget:
-    """CPU seconds for one task, over all its calls and workers; three times that on the wall.
-
-    Seconds in which the worker stood in the queue for a busy processor count for neither.
-    """
-
-    cpu_s: float
-    wall_s: float = 0.0
-    _uses: dict[int, _Use] = field(default_factory=dict, repr=False)
-
-    @property
-    def spent(self) -> float:
-        """CPU seconds spent: exact where it has been read, else the seconds waited, which are no fewer."""
-        return sum(use.cpu_s + use.waited_s for use in self._uses.values())
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether nothing is left."""
-        return self.left <= 0
-
-    @property
-    def left(self) -> float:
-        """Seconds until it may be exhausted, if all of them are used."""
-        queued_s = sum(use.queued_s for use in self._uses.values())
-        return min(self.cpu_s - self.spent, BACKSTOP * self.cpu_s + queued_s - self.wall_s)
-
-    def _use(self, worker: int, process: Process) -> _Use:
-        if worker not in self._uses:
-            self._uses[worker] = _Use(process.usage() or Usage(0.0))
-        return self._uses[worker]
-
-
 class Worker:
     """One submission's process."""
 
@@ -129,13 +86,10 @@ class Worker:
         self._number = Worker._count
         self._process = process
         self._channel = channel
-        self._output: int | None = output
-        self._traces: int | None = traces
+        self._output, self._traces = Pipe(output), Pipe(traces)
         self._source, self._filename, self._scenarios = source, filename, scenarios
         self._memory_mib, self._cpu_s = memory_mib, cpu_s
         channel.setblocking(False)
-        for descriptor in (output, traces):
-            os.set_blocking(descriptor, False)
         self._reader = FrameReader()
         self._numbers = Sequence32()
         self._outgoing = memoryview(b"")
@@ -217,10 +171,8 @@ class Worker:
             self._process.kill()
             self._process.forget()
         self._channel.close()
-        for descriptor in (self._output, self._traces):
-            if descriptor is not None:
-                os.close(descriptor)
-        self._output = self._traces = None
+        self._output.close()
+        self._traces.close()
 
     def _answered(self, reply: decode.Reply) -> Answer:
         raised = reply.raised
@@ -255,7 +207,7 @@ class Worker:
     # Waiting
 
     def _receive(self, budget: Budget) -> tuple[bytes, bytes]:
-        use = budget._use(self._number, self._process)
+        use = budget.use(self._number, self._process)
         since = self._asked_at
         while True:
             frame = self._pump(since + max(budget.left, 0.0))
@@ -270,7 +222,7 @@ class Worker:
                 return text, data
             self._check_budget(budget, use)
 
-    def _check_budget(self, budget: Budget, use: _Use) -> None:
+    def _check_budget(self, budget: Budget, use: Use) -> None:
         """Read how much CPU was really used, and give up if the budget is spent."""
         now = self._process.usage()
         if now is not None:
@@ -289,14 +241,14 @@ class Worker:
         while True:
             poll = select.poll()
             poll.register(self._channel, select.POLLIN | (select.POLLOUT if self._outgoing else 0))
-            for descriptor in (self._output, self._traces):
-                if descriptor is not None:
-                    poll.register(descriptor, select.POLLIN)
+            for pipe in (self._output, self._traces):
+                if pipe.descriptor is not None:
+                    poll.register(pipe.descriptor, select.POLLIN)
             timeout_s = due - time.monotonic()
             ready = dict(poll.poll(max(0.0, timeout_s) * 1000 + 1))
-            if self._output in ready:
+            if self._output.descriptor in ready:
                 self._read_output()
-            if self._traces in ready:
+            if self._traces.descriptor in ready:
                 self._read_traces()
             events = ready.get(self._channel.fileno(), 0)
             if events & select.POLLOUT:
@@ -323,28 +275,14 @@ class Worker:
             self._outgoing = memoryview(b"")  # the end of the process shows when its answer is read
 
     def _read_output(self) -> None:
-        while self._output is not None:
-            part = _read(self._output)
-            if part is None:
-                return
-            if not part:
-                os.close(self._output)
-                self._output = None
-                return
+        for part in self._output.read():
             self._printed_bytes += len(part)
             self._printed += part[: max(0, MAX_OUTPUT_KEPT - len(self._printed))]
             if self._printed_bytes > MAX_OUTPUT:
                 raise _Failed("crashed", f"printed more than {MAX_OUTPUT >> 20} MB")
 
     def _read_traces(self) -> None:
-        while self._traces is not None:
-            part = _read(self._traces)
-            if part is None:
-                return
-            if not part:
-                os.close(self._traces)
-                self._traces = None
-                return
+        for part in self._traces.read():
             self._traced = (self._traced + part)[-MAX_TRACES:]
 
     def _take_output(self) -> str:
@@ -368,9 +306,9 @@ class Worker:
         self._process.where()
         deadline = time.monotonic() + LINE_S
         # It comes in small pieces, innermost frame first.
-        while self._line() is None and self._traces is not None:
+        while self._line() is None and self._traces.descriptor is not None:
             poll = select.poll()
-            poll.register(self._traces, select.POLLIN)
+            poll.register(self._traces.descriptor, select.POLLIN)
             if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
                 break
             self._read_traces()
@@ -388,24 +326,8 @@ class Worker:
         at = f", at line {line}" if line else ""
         if ended is None:
             return _Failed("protocol", "your code closed the connection to the grader")
-        kind, says = self._describe(ended)
+        kind, says = describe(ended, self._cpu_s)
         return _Failed(kind, says + at, line)
-
-    def _describe(self, ended: Exit) -> tuple[Kind, str]:
-        if not ended.signal:
-            return "crashed", f"your code ended the Python process (exit code {ended.code})"
-        if ended.signal == signal.SIGXCPU or (ended.signal == signal.SIGKILL and ended.cpu_s >= self._cpu_s):
-            return "timed_out", f"used more than {self._cpu_s:g} s of CPU time"
-        words = {
-            signal.SIGSEGV: "segmentation fault",
-            signal.SIGBUS: "bus error",
-            signal.SIGFPE: "arithmetic fault",
-            signal.SIGILL: "illegal instruction",
-            signal.SIGABRT: "the process aborted",
-            signal.SIGXFSZ: "wrote too large a file",
-            signal.SIGKILL: "the system killed the process, most likely because memory ran out",
-        }
-        return "crashed", words.get(signal.Signals(ended.signal), f"ended by signal {ended.signal}")
 
 
 class _Failed(Exception):
@@ -414,10 +336,3 @@ class _Failed(Exception):
     def __init__(self, kind: Kind, message: str, line: int | None = None) -> None:
         super().__init__(message)
         self.kind, self.message, self.line = kind, message, line
-
-
-def _read(descriptor: int) -> bytes | None:
-    try:
-        return os.read(descriptor, 1 << 16)
-    except (BlockingIOError, InterruptedError):
-        return None

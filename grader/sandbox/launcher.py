@@ -88,11 +88,15 @@ class Sandbox:
         if "torch" not in self._view.places:
             raise MachineError("torch is not installed beside alphabar; install it with `pip install torch`.")
         self._private = Path(tempfile.mkdtemp(prefix="alphabar-")).resolve()
-        _copy_worker(self._private / PACKAGE)
-        if start_method == "fork":
+        try:
+            _copy_worker(self._private / PACKAGE)
             if self._isolated:
                 self.layers["bwrap"] = isolation_layers.probe_bwrap()
-            self._zygote = self._start_zygote()
+            if start_method == "fork":
+                self._zygote = self._start_zygote()
+        except OSError as error:
+            self.close()
+            raise MachineError(f"The sandbox cannot start {self._view.interpreter}: {error.strerror}.") from error
 
     @property
     def isolation(self) -> Literal["full", "partial", "none"]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from grader.errors import InternalError, MachineError
-from grader.sandbox import isolation, launcher
+from grader.sandbox import isolation, view
 from grader.sandbox.launcher import LAYERS, Sandbox, probe
 
 from .conftest import HONEST, LIMITS, call, once, running
@@ -131,7 +131,7 @@ def test_a_bwrap_that_fails_is_left_out_with_its_own_words(tmp_path: Path, monke
 def test_a_bwrap_that_cannot_make_the_view_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
     broken = ["--ro-bind", "/nowhere at all", "/nowhere"]
     if probe()["bwrap"] is True:
-        monkeypatch.setattr(launcher.view, "bwrap_arguments", lambda *_: broken)
+        monkeypatch.setattr(view, "bwrap_arguments", lambda *_: broken)
     with Sandbox("torch") as sandbox:
         assert once(sandbox, HONEST.decode(), "step", 2.0).value == 2.0
         assert "bwrap" in str(sandbox.layers["bwrap"])
@@ -175,7 +175,7 @@ def test_a_layer_that_does_not_take_hold_ends_the_worker_before_it_loads_anythin
 ) -> None:
     # A filter that allows everything: it loads, but does not do what was reported.
     permissive = isolation.Filter(b"\x06\x00\x00\x00\x00\x00\xff\x7f", 234)
-    monkeypatch.setattr(launcher.isolation_layers, "compile_filter", lambda: permissive)
+    monkeypatch.setattr(isolation, "compile_filter", lambda: permissive)
     with Sandbox("torch") as sandbox:
         worker = sandbox.worker(b"print('loaded')\n", "lab01.py", scenarios=None, limits=LIMITS)
         with pytest.raises(InternalError, match="the layer seccomp did not take hold"):

@@ -69,6 +69,7 @@ def test_a_dead_worker_goes_on_saying_why(open_sandbox: Sandbox) -> None:
     [
         ("import os; os._exit(0)", "crashed", "your code ended the Python process (exit code 0)", None),
         ("import ctypes; ctypes.string_at(0)", "crashed", "segmentation fault, at line 2", 2),
+        ("import signal; signal.raise_signal(40)", "crashed", "ended by signal 40", None),
         ("import os; os.abort()", "crashed", "the process aborted, at line 2", 2),
         ("x = bytearray(1 << 40)", "raised", "used more than 512 MiB of memory", 2),
         ("import torch; torch.ones(1 << 40)", "raised", "used more than 512 MiB of memory", 2),

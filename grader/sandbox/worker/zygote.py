@@ -22,7 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import layers, libraries
+from . import clock, layers, libraries
 
 WHERE = signal.SIGUSR1  # asks a worker to write down which line it is at
 LAYER_MISSING = 111  # exit code of a worker whose layers did not take hold
@@ -137,8 +137,7 @@ class Zygote:
         pid = self._pids.get(worker)
         if pid is None:
             return {"cpu_s": None, "queued_s": 0.0}
-        clock = (~pid << 3) | 2  # clock_getcpuclockid(3), which Python does not offer
-        return {"cpu_s": time.clock_gettime(clock), "queued_s": _queued_s(pid)}
+        return {"cpu_s": clock.cpu_s(pid), "queued_s": clock.queued_s(pid)}
 
     def _reap(self) -> None:
         names = {pid: worker for worker, pid in self._pids.items()}
@@ -182,14 +181,6 @@ class Zygote:
         from . import serve
 
         serve.serve(layers.CHANNEL, {"layers": held})
-
-
-def _queued_s(pid: int) -> float:
-    """Return for how long a process was ready to run but another had the processor (0 where that is not counted)."""
-    try:
-        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
-    except (OSError, ValueError, IndexError):
-        return 0.0
 
 
 def _in_child(become: Callable[[], None]) -> None:
