@@ -5,11 +5,12 @@ A wrong manifest raises `CourseError` naming the file, the key and what was expe
 
 from __future__ import annotations
 
+import ast
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from grader.errors import CourseError
 
@@ -53,6 +54,22 @@ class Task(Manifest):
     see: str = ""
     signature: str
     tolerance: dict[str, tuple[float, float]] = {}
+
+    @field_validator("signature")
+    @classmethod
+    def _is_a_signature(cls, signature: str) -> str:
+        try:
+            ast.parse(f"def {signature}: pass")
+        except SyntaxError:
+            raise ValueError("a signature is expected, as in add_noise(x0, noise, t, betas)") from None
+        return signature
+
+    @property
+    def parameters(self) -> list[str]:
+        """The names of the signature's positional parameters, in order."""
+        node = ast.parse(f"def {self.signature}: pass").body[0]
+        assert isinstance(node, ast.FunctionDef)
+        return [argument.arg for argument in (*node.args.posonlyargs, *node.args.args)]
 
 
 class LabManifest(Manifest):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -43,9 +43,12 @@ class Call:
         return hash(self.key)
 
 
-def function_call(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], **judged: Any) -> Call:
-    """Return the call of a student's function."""
-    return Call({"op": "call", "function": name, "args": list(args), "kwargs": kwargs}, **judged)
+def function_call(
+    name: str, args: tuple[Any, ...], kwargs: dict[str, Any], *, names: Sequence[str] = (), **judged: Any
+) -> Call:
+    """Return the call of a student's function; `names` are the task's own for its parameters, in order."""
+    named = {"names": list(names[: len(args)])} if args else {}
+    return Call({"op": "call", "function": name, "args": list(args), **named, "kwargs": kwargs}, **judged)
 
 
 def scenario_call(name: str, kwargs: dict[str, Any], **judged: Any) -> Call:

@@ -24,6 +24,18 @@ TOLERANCES: dict[str, tuple[float, float]] = {
     "bfloat16": (1.6e-2, 1.6e-2),
 }
 
+# What cannot be compared, in our own words: a student's code has chosen the others, and may have put inputs into them.
+REFUSED = {
+    "foreign": "a value of another library, not a torch tensor or a plain number",
+    "sparse": "a sparse tensor",
+    "quantized": "a quantized tensor",
+    "nested": "a nested tensor",
+    "dtype": "a tensor of an unknown dtype",
+    "device": "a tensor on another device",
+    "too_large": "more data than fits into an answer",
+    "object": "an object that is neither a tensor nor plain data",
+}
+
 Tolerances = Mapping[str, tuple[float, float]]
 
 
@@ -119,9 +131,8 @@ def _leaves(yours: Any, expected: Any, where: str, tolerance: Tolerances) -> Ite
     """Yield a Difference for each leaf that differs, its distance for each that does not."""
     at = f" at {where}" if where else ""
     if isinstance(yours, Refused):
-        yield Difference(
-            where, f"It returns {yours.says}{at}.", f"It returns {yours.says}{at}; expected {kind(expected)}."
-        )
+        says = f"It returns {REFUSED.get(yours.kind, 'a value of another kind')}{at}."
+        yield Difference(where, says, f"It returns {yours.says}{at}; expected {kind(expected)}.")
     elif isinstance(expected, Tensor):
         if isinstance(yours, Tensor):
             yield _tensors(yours, expected, where, tolerance)
@@ -133,8 +144,8 @@ def _leaves(yours: Any, expected: Any, where: str, tolerance: Tolerances) -> Ite
         elif set(yours) != set(expected):
             missing = ", ".join(sorted(map(repr, set(expected) - set(yours)))) or "none"
             extra = ", ".join(sorted(map(repr, set(yours) - set(expected)))) or "none"
-            says = f"The keys of the dict{at} differ. Missing: {missing}; unexpected: {extra}."
-            yield Difference(where, says, says)
+            says = f"The keys of the dict{at} differ. Missing: {missing}"
+            yield Difference(where, f"{says}.", f"{says}; unexpected: {extra}.")
         else:
             for key, wanted in expected.items():
                 yield from _leaves(yours[key], wanted, f"{where}[{key!r}]", tolerance)

@@ -123,6 +123,8 @@ def _relation(one: Exchange) -> str | None:
         return None
     if yours.array is None or expected.array is None or expected.array.size < 2:
         return None
+    if np.iscomplexobj(yours.array) or np.iscomplexobj(expected.array):
+        return None
     a, b = yours.array.astype(np.float64), expected.array.astype(np.float64)
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         return None

@@ -30,7 +30,7 @@ class Play:
 
     def call(self, function: str, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
         """Call a function of the task."""
-        return self._both(function_call(function, args, kwargs))
+        return self._both(function_call(function, args, kwargs, names=self._bench.parameters(function)))
 
     def scenario(self, scenario: str, **kwargs: Any) -> tuple[Any, Any]:
         """Run a function of scenarios.py."""

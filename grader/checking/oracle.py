@@ -30,6 +30,9 @@ class Oracle(Protocol):
     def edited(self, edits: Sequence[Edit], call: Call, budget: Budget) -> Answer | None:
         """Return what the reference with `edits` answers; None where that is not known or the edits do not combine."""
 
+    def forget(self) -> None:
+        """Let go of the answers that are kept: none of them will be asked for again."""
+
     def close(self) -> None:
         """End the workers."""
 
@@ -118,6 +121,10 @@ class LiveOracle:
             raise CourseError(f"{name}{at} does not load: {loaded.error.type}: {loaded.error.message}")
         return worker
 
+    def forget(self) -> None:
+        """Keep no answer."""
+        self.answers.clear()
+
     def close(self) -> None:
         """End both workers."""
         for worker in (self._reference, self._edited and self._edited[1]):
@@ -148,6 +155,9 @@ class RecordedOracle:
     def edited(self, edits: Sequence[Edit], call: Call, budget: Budget) -> Answer | None:
         """Return the recorded answer of an edit, or None where there is none."""
         return self._answers.get((tuple(f"{edit.task}/{edit.id}" for edit in edits), call.key))
+
+    def forget(self) -> None:
+        """Keep everything: a recording is all there is."""
 
     def close(self) -> None:
         """Nothing runs."""

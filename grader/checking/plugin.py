@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import builtins
+import re
 import time
 from collections.abc import Generator, Sequence
 from typing import Any
@@ -16,6 +18,9 @@ from grader.kit import CheckMark
 from grader.results import OUR_FAULT, Evidence, Frame
 from grader.sandbox.client import Answer, Error
 from grader.submission import Submission
+
+
+MAX_CODE = 200  # characters of a line that are quoted
 
 
 class ChecksPlugin:
@@ -80,7 +85,8 @@ class ChecksPlugin:
             items.clear()
             return
         chosen = [i for i in items if self._tasks is None or _known_mark(i).task in self._tasks]
-        items[:] = self._chosen = sorted(chosen, key=lambda item: order[_known_mark(item).task])
+        # Visible checks first: what the code prints there is shown, and it has seen no hidden input by then.
+        items[:] = self._chosen = sorted(chosen, key=lambda i: (not _known_mark(i).visible, order[_known_mark(i).task]))
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Load the submission, unless none of its tasks can be run."""
@@ -203,7 +209,7 @@ class ChecksPlugin:
                 "timed_out" if error.kind == "timed_out" else "crashed",
                 error_sentence(error, visible),
                 Evidence(call=call, yours=f"{error.type}: {error.message}" if error.type else error.message),
-                frames_of(error),
+                frames_of(error, self._submission),
             )
         if isinstance(exception, AssertionError):
             return Verdict("failed", str(exception) or "This does not hold for your code.")
@@ -215,17 +221,31 @@ class ChecksPlugin:
 
 
 def error_sentence(error: Error, visible: bool) -> str:
-    """Return what a student reads of an error; of a hidden check only the type, for the message may hold its inputs."""
-    if error.kind != "raised":
-        return error.message
-    if not visible:
-        return f"Your code raised {error.type}."
-    return f"{error.type}: {error.message}" if error.message else f"Your code raised {error.type}."
+    """Return what a student reads of an error; of a hidden check nothing whose words their code could choose."""
+    if error.kind == "raised":
+        if not visible:
+            return f"Your code raised {error.type if _is_builtin(error.type) else 'an exception'}."
+        return f"{error.type}: {error.message}" if error.message else f"Your code raised {error.type}."
+    if error.kind == "protocol" and not visible:
+        return "Your code sent something that is not an answer."
+    return error.message
 
 
-def frames_of(error: Error) -> list[Frame]:
-    """Return the student's own lines of a traceback."""
-    return [Frame(line=line, function=function, code=code) for line, function, code in error.frames]
+def _is_builtin(name: str) -> bool:
+    found = getattr(builtins, name, None)
+    return isinstance(found, type) and issubclass(found, BaseException)
+
+
+def frames_of(error: Error, submission: Submission) -> list[Frame]:
+    """Return the student's own lines of a traceback, read from the file: a worker may say what it likes of them."""
+    lines = submission.lines()
+    known = {"<module>", "<lambda>", "<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"}
+    known.update(re.findall(r"\w+", "\n".join(lines)))
+    return [
+        Frame(line=line, function=function if function in known else "?", code=lines[line - 1].strip()[:MAX_CODE])
+        for line, function, _ in error.frames
+        if line <= len(lines)
+    ]
 
 
 def _mark(item: pytest.Item) -> CheckMark | None:

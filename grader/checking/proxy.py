@@ -45,7 +45,8 @@ class _Side:
             raise AttributeError(name)
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            return self._do(function_call(name, args, kwargs, tolerance=self._context.tolerance))
+            names = self._bench.parameters(name)
+            return self._do(function_call(name, args, kwargs, names=names, tolerance=self._context.tolerance))
 
         return call
 

@@ -20,7 +20,7 @@ from grader.checking.calls import Call, Exchange
 from grader.checking.oracle import Oracle, open_oracle
 from grader.checking.proxy import exchange
 from grader.course import Lab
-from grader.errors import CourseError, GraderError, InternalError
+from grader.errors import CourseError, GraderError, InternalError, MachineError
 from grader.kit import CheckMark
 from grader.results import Evidence, Frame, Outcome
 from grader.sandbox.client import Answer, Budget, Error, Worker
@@ -91,8 +91,8 @@ class Bench:
     def __init__(self, lab: Lab, sandbox: Sandbox, course_seed: int, trusted_cpu_s: float | None = None) -> None:
         """Open the oracle; no worker runs yet.
 
-        `trusted_cpu_s` is for sources that are all ours, such as the audit's mutants: they run one after the other in one
-        worker, each task for so long at most, and no check is run again.
+        `trusted_cpu_s` is for sources that are all ours, such as the audit's mutants: they run one after the other in
+        one worker, each task for so long at most, and no check is run again.
         """
         self.trusted_cpu_s = trusted_cpu_s
         self.lab = lab
@@ -149,6 +149,10 @@ class Bench:
         """Return what is left for a task."""
         return self._budgets[task]
 
+    def parameters(self, function: str) -> list[str]:
+        """Return the names that a task's signature gives its parameters."""
+        return next((task.parameters for task in self.lab.tasks if task.id == function), [])
+
     def seed(self, check_id: str, visible: bool) -> int:
         """Return a check's seed: public for visible checks, from the course's seed for hidden ones."""
         origin = "visible" if visible else f"course {self.course_seed}"
@@ -202,6 +206,8 @@ def examine(bench: Bench, submission: Submission, tasks: Sequence[str] | None = 
         )
     if plugin.collect_error:
         raise CourseError(f"{bench.lab.folder.name}/checks.py cannot be collected: {plugin.collect_error}")
+    if isinstance(plugin.fault, MachineError):  # nothing ran, and nothing would run for anybody else
+        raise plugin.fault
     examination = plugin.examination()
     examination.interrupted = code == pytest.ExitCode.INTERRUPTED
     if code in (pytest.ExitCode.INTERNAL_ERROR, pytest.ExitCode.USAGE_ERROR):

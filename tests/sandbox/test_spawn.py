@@ -72,7 +72,7 @@ def test_the_answers_are_those_of_a_forked_worker(spawned: Worker, bwrap_sandbox
     assert one.error is None
     assert all(same(one.value[key], two.value[key]) for key in one.value)
     assert (one.next_draw, one.global_rng_moved, one.output) == (two.next_draw, two.global_rng_moved, two.output)
-    assert same(one.changed["x"], two.changed["x"])
+    assert same(one.changed["argument 1"], two.changed["argument 1"])
 
 
 def test_it_is_given_up_like_any_other(spawned: Worker) -> None:

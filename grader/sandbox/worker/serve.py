@@ -62,11 +62,11 @@ class Worker:
         kwargs = {name: decode(item, literals) for name, item in request.get("kwargs", {}).items()}
         if request["op"] == "play":
             function = self._named(self.scenarios, "scenarios.py", request["scenario"])
-            named = by_name(function, [], kwargs)
+            named = kwargs
             args = [self.submission, *args]
         else:
             function = self._named(self.submission, self.filename, request["function"])
-            named = by_name(function, args, kwargs)
+            named = by_name(request.get("names", []), args, kwargs)
         inputs = Inputs(named)
         start = _clock()
         result = function(*args, **kwargs)
