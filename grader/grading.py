@@ -45,7 +45,7 @@ class Job:
 def open_bench(
     lab: Lab, course_seed: int, sandbox: Sandbox | None = None, trusted_cpu_s: float | None = None
 ) -> Iterator[Bench]:
-    """Open a bench for `lab` on `sandbox`, or on one of its own; close what it opened. See `Bench` for `trusted_cpu_s`."""
+    """Open a bench for `lab` on `sandbox`, or on one of its own; close what it opened. Rest as for `Bench`."""
     own = None
     if sandbox is None:
         sandbox = own = Sandbox(

@@ -140,7 +140,7 @@ class LabResult(Model):
     format_version: int = FORMAT_VERSION
     lab: str
     title: str
-    seed: int
+    seed: int | None = Field(description="The course's seed; null for a student: hidden inputs come from it.")
     submission: str = Field(description="sha256 of the source, first 16 digits; blind, no name.")
     filename: str
     score: Score
@@ -167,7 +167,8 @@ def for_student(result: LabResult) -> LabResult:
     """Redact hidden checks: title, outcome, exception type and the student's own line stay; nothing measured does.
 
     A hidden check keeps its `message` (made without numbers or inputs, see `checking.session`) and `frames`. What
-    exactly failed on our side may name a hidden check's call, and is for instructors too.
+    exactly failed on our side may name a hidden check's call, and is for instructors too. So is the seed that hidden
+    inputs are made from.
     """
     checks = [
         check if check.visible else check.model_copy(update={"evidence": None, "output": ""}) for check in result.checks
@@ -175,7 +176,7 @@ def for_student(result: LabResult) -> LabResult:
     problem = result.problem
     if problem is not None and problem.kind == "grader_error":
         problem = problem.model_copy(update={"message": OUR_FAULT})
-    return result.model_copy(update={"checks": checks, "problem": problem})
+    return result.model_copy(update={"checks": checks, "problem": problem, "seed": None})
 
 
 def for_instructor(result: LabResult) -> LabResult:

@@ -53,10 +53,8 @@ def glance(root: Path, lab_id: str) -> Glance | None:
             if data["id"] == lab_id:
                 libraries: Literal["torch", "diffusers"]
                 libraries = "diffusers" if data.get("libraries") == "diffusers" else "torch"
-                uses_meta_device = data.get("uses_meta_device") is True
-            return Glance(
-                libraries, uses_meta_device, {str(task["id"]): str(task["signature"]) for task in data["task"]}
-            )
+                signatures = {str(task["id"]): str(task["signature"]) for task in data["task"]}
+                return Glance(libraries, data.get("uses_meta_device") is True, signatures)
     except (OSError, ValueError, KeyError, TypeError):
         pass
     return None

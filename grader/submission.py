@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import IO, BinaryIO, Literal
 
 from grader.errors import SubmissionError
 
@@ -55,7 +55,7 @@ class Submission:
 
     def lines(self) -> list[str]:
         """The source's lines, for quoting."""
-        return self.source.decode("utf-8-sig").splitlines()
+        return re.split(r"\r\n|\r|\n", self.source.decode("utf-8-sig"))  # a form feed ends no line of Python
 
     def unfit(self, name: str, signature: str) -> Unfit | None:
         """Return why the task `name` cannot be run, or None: missing, still a stub, another signature."""
@@ -108,10 +108,13 @@ def find(path: Path, lab_id: str) -> Path:
 
 def load(path: Path) -> Submission:
     """Read and parse one file without following links; SubmissionError says what is wrong with it."""
-    return parse(_read(path), path.name)
+    with open_plain(path) as file:
+        source = read_capped(file, path.name)
+    return parse(source, path.name)
 
 
-def _read(path: Path) -> bytes:
+def open_plain(path: Path) -> BinaryIO:
+    """Open a plain file that others wrote; SubmissionError for a link, a FIFO, a folder, and what may not be read."""
     name = path.name
     try:
         # No symlink may choose what is read, no FIFO may hang us; what is opened is what is looked at.
@@ -128,8 +131,12 @@ def _read(path: Path) -> bytes:
         os.close(descriptor)
         what = "is a folder; a Python file was expected" if stat.S_ISDIR(mode) else "is not a plain file"
         raise SubmissionError("not_a_file", f"{name} {what}.")
-    with os.fdopen(descriptor, "rb") as file:
-        source = file.read(MAX_BYTES + 1)
+    return os.fdopen(descriptor, "rb")
+
+
+def read_capped(file: IO[bytes], name: str) -> bytes:
+    """Read a source file; SubmissionError when it is larger than any source needs to be."""
+    source = file.read(MAX_BYTES + 1)
     if len(source) > MAX_BYTES:
         raise SubmissionError("too_large", f"{name} is larger than 1 MiB; a submission is source code only.")
     return source

@@ -25,7 +25,7 @@ title = "Toys"
 reference = "lab01_toy.py"
 
 [limits]
-cpu_s = 0.5
+cpu_s = 10
 memory_mib = 512
 
 [[task]]

@@ -1,6 +1,6 @@
 """Public harness of lab 01: what the checks do with your functions beyond calling them once. Runs in the worker."""
 
-from torch import autograd, ones_like
+from torch import Tensor, arange, autograd, cos, einsum, nn, ones_like, sin, stack
 
 grad = autograd.grad
 
@@ -18,3 +18,40 @@ def two_devices(student, *, x0, noise, t, betas):
     here = student.add_noise(x0, noise, t, betas)
     elsewhere = student.add_noise(x0.to("meta"), noise.to("meta"), t, betas.to("meta"))
     return {"here": here, "elsewhere": elsewhere}
+
+
+class TinyDenoiser(nn.Module):
+    """A network of one layer: mixes the channels by `weight`, turns the result by t, and keeps what it was given."""
+
+    def __init__(self, weight):
+        """Take the (C, C) weight, its only parameter."""
+        super().__init__()
+        self.weight = nn.Parameter(weight.clone())
+        self.calls = []
+
+    def forward(self, sample, timestep):
+        """Return a prediction of the shape of `sample` (B, C, ...)."""
+        self.calls.append({"sample": sample.detach().clone(), "timestep": timestep.clone()})
+        angle = (timestep / 1000).reshape(-1, *[1] * (sample.ndim - 1))
+        return einsum("oc,bc...->bo...", self.weight, sample) * cos(angle) + sin(angle)
+
+
+def train(student, *, weight, x0, noise, t, betas, prediction_type, gamma=None):
+    """One training step: the loss, its gradient in the model's weight, and what the model was called with."""
+    model = TinyDenoiser(weight)
+    weights = {} if gamma is None else {"min_snr_gamma": gamma}
+    loss = student.training_loss(model, x0, noise, t, betas, prediction_type, **weights)
+    if not isinstance(loss, Tensor):
+        return {"loss": loss, "gradient": None, "calls": model.calls}
+    reached = grad(loss.sum(), model.weight, allow_unused=True)[0] if loss.requires_grad else None
+    return {"loss": loss.detach(), "gradient": reached, "calls": model.calls}
+
+
+def loss_by_timestep(student, *, x0, noise, timesteps, betas, prediction_types, gamma):
+    """Return the loss of a model that always answers 0, by prediction type and timestep: (types, timesteps)."""
+    losses = []
+    for prediction_type in prediction_types:
+        for t in timesteps:
+            batch = ones_like(arange(len(x0))) * t
+            losses.append(student.training_loss(lambda x, t: 0 * x, x0, noise, batch, betas, prediction_type, gamma))
+    return stack(losses).reshape(len(prediction_types), len(timesteps))

@@ -1,10 +1,9 @@
 """Lab 01, the forward noise process: how a clean sample becomes a noisy training example.
 
-Read page.md first. Fill in each function and run `grade lab01`. Let each function stand by itself: one that calls another
-of yours also inherits its mistakes.
+Read page.md first. Fill in each function and run `grade lab01`. Let each function stand by itself: one that calls
+another of yours also inherits its mistakes.
 """
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -47,8 +46,8 @@ def checkpoint_denoiser_inputs() -> dict[str, tuple[str, ...]]:
     """Predict what an unconditional denoiser is given, in training and at inference.
 
     Returns:
-        {"training": names, "inference": names}, each a tuple of some of "x0", "x_t", "noise", "t", "betas", in the order
-        in which `model(...)` takes them.
+        {"training": names, "inference": names}, each a tuple of some of "x0", "x_t", "noise", "t", "betas", in the
+        order in which `model(...)` takes them.
     """
     raise NotImplementedError
 
@@ -87,8 +86,8 @@ def noise_levels(betas: torch.Tensor) -> dict[str, torch.Tensor]:
         betas: (T,) float32.
 
     Returns:
-        Five tensors, each (T,) float32: "alphas_cumprod", ᾱ_t; "signal" and "noise", the factors of x_0 and of ε in x_t;
-        "snr", the signal-to-noise ratio as a ratio of variances; "log_snr", its natural logarithm.
+        Five tensors, each (T,) float32: "alphas_cumprod", ᾱ_t; "signal" and "noise", the factors of x_0 and of ε in
+        x_t; "snr", the signal-to-noise ratio as a ratio of variances; "log_snr", its natural logarithm.
     """
     raise NotImplementedError
 
@@ -118,8 +117,9 @@ def training_target(
     """Return what the denoiser is asked to predict from x_t and t.
 
     Args:
-        prediction_type: "epsilon": the noise that was mixed in. "sample": the clean sample. "v_prediction": the velocity
-            (Salimans & Ho 2022, section 4), v = √ᾱ_t·ε − √(1−ᾱ_t)·x_0. Another one is refused with a ValueError.
+        prediction_type: "epsilon": the noise that was mixed in. "sample": the clean sample. "v_prediction": the
+            velocity (Salimans & Ho 2022, section 4), v = √ᾱ_t·ε − √(1−ᾱ_t)·x_0. Another one is refused with a
+            ValueError.
         x0: (B, ...), any number of further axes; float32, float16 or bfloat16.
         noise: ε, as `x0`.
         t: (B,) int64, one timestep a sample.

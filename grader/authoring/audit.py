@@ -1,44 +1,34 @@
 """`grade audit`: the proof that a lab's checks accept right code and reject wrong code, and name it.
 
-Everything goes through `grading.assess`, as a student's file would: the reference must earn everything, the starter nothing, every
-misconception must lose points in its task and be named alone, every equivalent must pass with half the tolerance to spare.
+The whole story: list what to try (`_Plan`), try it (`pool`, through the same door as a student's file), and say of each
+trial which promise it breaks. A promise is a sentence in `docs/authors.md`; a broken one is a fault, and a lab with
+faults is not clean.
 """
 
 from __future__ import annotations
 
-import ast
+import hashlib
 import itertools
-import math
-import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from pydantic import BaseModel, Field
 
-from grader.checking.session import Bench
+from grader.authoring import hollow
+from grader.authoring.mutants import diff, mutants
+from grader.authoring.pool import Pool
+from grader.authoring.trials import Kind, Spec, Trial
+from grader.authoring.written import written_faults
 from grader.course import Course, Lab, apply_edits, definition_span
 from grader.errors import CourseError
-from grader.grading import Job, assess, open_bench
-from grader.manifest import Edit, Task
-from grader.reports.page import anchors
-from grader.results import LabResult
-from grader.submission import parse
+from grader.manifest import Edit, Waiver, Waivers, read
 
 EQUIVALENT_LIMIT = 0.5  # an honest rewrite may use half the tolerance
-MISCONCEPTION_MARGIN = 5.0  # a real-valued mistake misses by this many tolerances
-
-
-class Trial(BaseModel):
-    """One edited reference, graded."""
-
-    kind: str = Field(description="reference, starter, misconception, equivalent or pair")
-    task: str | None = None
-    ids: list[str] = []
-    earned: float
-    possible: float
-    rejected_by: list[str] = Field(default=[], description="Checks that did not pass.")
-    named: list[list[str]] = Field(default=[], description="What the diagnosis named.")
-    distance: float | None = Field(default=None, description="Largest distance in tolerances; null: structural.")
-    fault: str | None = Field(default=None, description="Why this trial breaks a promise; null: it holds.")
+MARGIN = 5.0  # a real-valued mistake misses by this many tolerances
+SEEDS, QUICK_SEEDS = 20, 2
+QUICK_MUTANTS = 96  # of a lab, in the same place every time
+SEED_STEP = 7919
 
 
 class PairCounts(BaseModel):
@@ -52,190 +42,399 @@ class PairCounts(BaseModel):
     passed: int = Field(default=0, description="The two cancelled: full marks.")
 
 
+class TaskAudit(BaseModel):
+    """One task's counts."""
+
+    task: str
+    checks: int
+    misconceptions: int
+    named: int = Field(description="Misconceptions that were rejected and named alone.")
+    equivalents: int
+    passed: int = Field(description="Equivalents that passed with half of the tolerance to spare.")
+    mutants: int
+    killed: int
+    waived: int
+    hollow: int = Field(description="Kinds of hollow answers that were tried.")
+    hollow_share: float = Field(description="Largest share of the task's points that hollow answers earned.")
+    noise: dict[str, float | None] = Field(
+        default={}, description="Kind of rounding -> largest distance in tolerances; null: cannot be measured here."
+    )
+    nearest_equivalent: float | None = Field(default=None, description="Largest distance of right code, in tolerances.")
+    nearest_mistake: float | None = Field(
+        default=None, description="Smallest distance of rejected code, in tolerances."
+    )
+    nearest_mistake_id: str | None = None
+    seconds: float = Field(description="What the task's checks take on the reference.")
+
+
 class LabAudit(BaseModel):
     """The audit of one lab; clean when `faults` is empty."""
 
     lab: str
     title: str
-    checks: int
-    misconceptions: int
-    equivalents: int
-    trials: list[Trial]
+    quick: bool
+    seeds: int
+    tasks: list[TaskAudit]
     pairs: PairCounts | None
+    survivors: list[Trial] = Field(description="Mutants that every check passes, and that nobody waived.")
+    notes: list[str] = Field(description="What an author may want to know and need not change.")
     faults: list[str]
+    trials: list[Trial]
+    ran: int = Field(description="Trials that ran now; the others were kept from before.")
 
 
-def audit(course: Course, lab: Lab, *, quick: bool, progress: Callable[[str], None]) -> LabAudit:
-    """Audit one lab; `quick` leaves out the pairs."""
+def audit(course: Course, lab: Lab, *, quick: bool, processes: int, progress: Callable[[str], None]) -> LabAudit:
+    """Audit one lab; `quick` tries a sample of the mutants, two seeds and no pairs."""
     if lab.is_student_edition:
         raise CourseError(f"{lab.id} is a student edition: it holds no reference to audit against.")
-    faults = list(_written_faults(lab))
-    trials: list[Trial] = []
-    pairs = None if quick else PairCounts()
-    with open_bench(lab, course.manifest.seed) as bench:
-        progress("reference and starter")
-        result, reference = _trial(bench, "reference", lab.reference)
-        trials.append(reference)
-        trials.append(_trial(bench, "starter", lab.starter)[1])
+    plan = _Plan(lab, course.manifest.seed, quick)
+    waivers = _read_waivers(lab)
+    with Pool(lab, processes, progress) as pool:
+        trials = pool.run(plan.specs)
+        survivors = [
+            (s, t) for s, t in zip(plan.specs, trials, strict=True) if t.kind == "mutant" and not t.rejected_by
+        ]
+        searches = pool.run([_search(spec) for spec, _ in survivors if _waiver(waivers, spec.ids) is None])
+        ran = pool.ran
+    return _conclude(lab, plan, waivers, trials, searches, ran)
+
+
+# What to try.
+
+
+class _Plan:
+    """All trials of one audit, in the order in which they are worth seeing first."""
+
+    def __init__(self, lab: Lab, seed: int, quick: bool) -> None:
+        self.lab, self.seed, self.quick = lab, seed, quick
+        self.seeds = [seed + SEED_STEP * k for k in range(QUICK_SEEDS if quick else SEEDS)]
+        self.mutants = {task.id: mutants(lab, task.id) for task in lab.tasks}
+        self.specs = [*self._plain(), *self._mutants(), *self._hollow(), *self._pairs(), *self._other_seeds()]
+
+    def _spec(self, kind: Kind, source: str, task: str | None = None, ids: Sequence[str] = ()) -> Spec:
+        tasks = None if task is None or kind == "broken" else (task,)
+        return Spec(
+            kind, source, self.seed, task, tuple(ids), tasks, diff=diff(self.lab.reference, source) if ids else ""
+        )
+
+    def _plain(self) -> Iterator[Spec]:
+        lab = self.lab
+        yield self._spec("reference", lab.reference)
+        yield self._spec("starter", lab.starter)
         for edit in lab.misconceptions:
-            progress(f"misconception {edit.task}/{edit.id}")
-            trials.append(_trial(bench, "misconception", _edited(lab, [edit]), edit.task, [edit.id])[1])
-        for equivalent in lab.equivalents:
-            progress(f"equivalent {equivalent.task}/{equivalent.id}")
-            source = _edited(lab, [equivalent])
-            trials.append(_trial(bench, "equivalent", source, equivalent.task, [equivalent.id])[1])
-        if pairs is not None:
-            trials += _pair_trials(bench, lab, pairs, progress)
-    faults += [f"{' + '.join(t.ids) or t.kind}: {t.fault}" for t in trials if t.fault]
-    faults += _idle_checks(result, trials)
-    return LabAudit(
-        lab=lab.id,
-        title=lab.manifest.title,
-        checks=len(result.checks),
-        misconceptions=len(lab.misconceptions),
-        equivalents=len(lab.equivalents),
-        trials=trials,
-        pairs=pairs,
-        faults=faults,
-    )
+            yield self._spec("misconception", edited(lab, [edit]), edit.task, [edit.id])
+        for right in lab.equivalents:
+            yield self._spec("equivalent", edited(lab, [right]), right.task, [right.id])
+        for task in lab.tasks:
+            yield self._spec("broken", _broken(lab, task.id), task.id)
+
+    def _mutants(self) -> Iterator[Spec]:
+        for made in self.mutants.values():
+            if self.quick:
+                # By digest, so that a mutant more or less elsewhere does not change the sample.
+                most = max(4, QUICK_MUTANTS // len(self.mutants))
+                made = sorted(made, key=lambda m: hashlib.sha256(m.id.encode()).digest())[:most]
+            for one in made:
+                yield Spec("mutant", one.source, self.seed, one.task, (one.id,), one.tasks, one.line, one.diff)
+
+    def _hollow(self) -> Iterator[Spec]:
+        for task in self.lab.tasks:
+            for kind in hollow.HOLLOW:
+                source = hollow.hollow(self.lab, task.id, kind)
+                yield Spec("hollow", source, self.seed, task.id, (f"hollow: {kind}",), (task.id,))
+            # The runner looks the visible checks' inputs up and makes the source.
+            ids = (f"hollow: {hollow.HARD_CODED}",)
+            yield Spec("hollow", self.lab.reference, self.seed, task.id, ids, (task.id,))
+            for kind in hollow.NOISE:
+                source = hollow.noisy(self.lab, task.id, kind)
+                yield Spec("noise", source, self.seed, task.id, (kind,), (task.id,))
+
+    def _pairs(self) -> Iterator[Spec]:
+        if self.quick:
+            return
+        for first, second in itertools.combinations(self.lab.misconceptions, 2):
+            if first.task == second.task:
+                source = apply_edits(self.lab.reference, [first, second], self.lab.manifest.reference)
+                if source is not None:  # else they edit the same place: nobody can make both mistakes
+                    yield self._spec("pair", source, first.task, [first.id, second.id])
+
+    def _other_seeds(self) -> Iterator[Spec]:
+        """Yield reference, equivalents and mistakes on other seeds, one edit of every task in each source."""
+        right = rows(self.lab.equivalents)
+        wrong = rows(self.lab.misconceptions)
+        for turn, seed in enumerate(self.seeds):
+            chosen: list[Sequence[Edit]] = [[], *right]
+            # Mistakes cost more time than right code; all of them come round several times over the seeds.
+            chosen += [wrong[(2 * turn + k) % len(wrong)] for k in range(min(2, len(wrong)))]
+            for edits in chosen:
+                source = edited(self.lab, edits) if edits else self.lab.reference
+                yield Spec("seed", source, seed, None, tuple(f"{edit.task}/{edit.id}" for edit in edits))
 
 
-def _edited(lab: Lab, edits: Sequence[Edit]) -> str:
+def edited(lab: Lab, edits: Sequence[Edit]) -> str:
+    """Return the reference with `edits`; CourseError where they overlap each other."""
     source = apply_edits(lab.reference, edits, lab.manifest.reference)
     if source is None:
         raise CourseError(f"{lab.id}: the places that {edits[0].task}/{edits[0].id} replaces overlap each other.")
     return source
 
 
-def _trial(
-    bench: Bench, kind: str, source: str, task: str | None = None, ids: Sequence[str] = ()
-) -> tuple[LabResult, Trial]:
-    submission = parse(source.encode(), f"{bench.lab.id}.py")
-    result, seen = assess(Job(bench.lab, submission), bench)
-    if result.problem and result.problem.kind == "grader_error":
-        raise CourseError(f"{bench.lab.id}, grading {kind} {' + '.join(ids)}: {result.problem.message}")
-    rejected = [check for check in result.checks if check.outcome != "passed"]
-    tasks = [t for t in result.tasks if task is None or t.id == task]
-    distances = list(seen.distances.values())
-    distance = max(distances, default=0.0)
-    trial = Trial(
-        kind=kind,
-        task=task,
-        ids=list(ids),
-        earned=result.score.earned,
-        possible=result.score.possible,
-        rejected_by=[check.id for check in rejected],
-        named=[names for t in tasks if t.diagnosis for names in t.diagnosis.misconceptions],
-        distance=round(distance, 3) if math.isfinite(distance) else None,
+def rows(edits: Sequence[Edit]) -> list[list[Edit]]:
+    """Share edits out into as few rows as fit together: one of each task, no helper of the same name."""
+    made: list[list[Edit]] = []
+    for edit in edits:
+        for row in made:
+            helpers = set().union(*(_defines(other) for other in row))
+            if all(other.task != edit.task for other in row) and not helpers & _defines(edit):
+                row.append(edit)
+                break
+        else:
+            made.append([edit])
+    return made
+
+
+def _defines(edit: Edit) -> set[str]:
+    lines = (edit.code or "").splitlines()
+    return {line.split()[1].split("(")[0].rstrip(":") for line in lines if line.startswith(("def ", "class "))}
+
+
+def _broken(lab: Lab, task: str) -> str:
+    start, end = definition_span(lab.reference, task, lab.manifest.reference)
+    is_class = (
+        lab.reference[start:end].lstrip().startswith(("class ", "@")) and "\nclass " in "\n" + lab.reference[start:end]
     )
-    trial.fault = _fault(trial, result)
-    return result, trial
+    raising = 'raise RuntimeError("broken on purpose")'
+    code = (
+        f"class {task}:\n    def __init__(self, *args, **kwargs):\n        {raising}\n"
+        if is_class
+        else f"def {task}(*args, **kwargs):\n    {raising}\n"
+    )
+    return lab.reference[:start] + code + lab.reference[end:]
 
 
-def _fault(trial: Trial, result: LabResult) -> str | None:
-    """Return the promise that a trial breaks, as a sentence, or None."""
-    unstable = [check.id for check in result.checks if check.unstable]
-    if unstable:
-        return f"the verdict of {', '.join(unstable)} changed when it was run again"
+def _search(spec: Spec) -> Spec:
+    return Spec("search", spec.source, spec.seed, spec.task, spec.ids, spec.tasks)
+
+
+# What came of it.
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """All trials by kind, with what the promises are made of."""
+
+    lab: Lab
+    plan: _Plan
+    waivers: Sequence[Waiver]
+    trials: Sequence[Trial]
+
+    def of(self, kind: Kind, task: str | None = None) -> list[Trial]:
+        return [t for t in self.trials if t.kind == kind and (task is None or t.task == task)]
+
+    @property
+    def checks(self) -> list[str]:
+        return list(self.of("reference")[0].outcomes)
+
+    def checks_of(self, task: str) -> list[str]:
+        return [check for check in self.checks if check.startswith(f"{self.lab.id}/{task}.")]
+
+
+def _conclude(
+    lab: Lab, plan: _Plan, waivers: Sequence[Waiver], trials: Sequence[Trial], searches: Sequence[Trial], ran: int
+) -> LabAudit:
+    seen = _Seen(lab, plan, waivers, trials)
+    found = {tuple(s.ids): s for s in searches}
+    survivors = [
+        trial.model_copy(
+            update={k: getattr(found[tuple(trial.ids)], k) for k in ("separates", "searched", "distances")},
+        )
+        for trial in seen.of("mutant")
+        if not trial.rejected_by and tuple(trial.ids) in found
+    ]
+    pairs = None if plan.quick else _count_pairs(seen)
+    seed_faults, notes = _seed_verdicts(seen)
+    faults = list(written_faults(lab))
+    for trial in trials:
+        faults += [f"{_name(trial)}: {fault}" for fault in _faults(trial, seen)]
+        faults += [f"{_name(trial)}: {leak}" for leak in trial.leaks]
+    faults += seed_faults
+    faults += _idle_checks(seen)
+    faults += [f"{_name(t)}, line {t.line}: every check passes it ({_why(t)})" for t in survivors]
+    faults += _idle_waivers(seen)
+    return LabAudit(
+        lab=lab.id,
+        title=lab.manifest.title,
+        quick=plan.quick,
+        seeds=len(plan.seeds),
+        tasks=[_task(seen, task.id) for task in lab.tasks],
+        pairs=pairs,
+        survivors=survivors,
+        notes=notes,
+        faults=list(dict.fromkeys(faults)),
+        trials=list(trials),
+        ran=ran,
+    )
+
+
+def _name(trial: Trial) -> str:
+    words = " + ".join(trial.ids)
+    if trial.kind == "seed":
+        return f"seed {trial.seed}"
+    return f"{trial.task}/{words}" if trial.task and words else trial.task or words or trial.kind
+
+
+def _why(survivor: Trial) -> str:
+    if survivor.separates:
+        return f"this call tells them apart: {survivor.separates}"
+    largest = next(iter(survivor.distances.values()), None)
+    same = (
+        "to the last bit" if largest == 0 else f"within {largest:.2g} of the tolerance" if largest is not None else ""
+    )
+    return f"{survivor.searched} other calls answered alike, {same}; add a check, or waive it in waivers.toml"
+
+
+def _faults(trial: Trial, seen: _Seen) -> Iterator[str]:
+    """Yield the promises that one trial breaks, as sentences."""
+    if trial.unstable:
+        yield f"the verdict of {', '.join(trial.unstable)} changed when it was run again"
     if trial.kind == "reference" and trial.rejected_by:
-        first = next(check for check in result.checks if check.outcome != "passed")
-        return f"the reference does not pass {first.id}: {first.message}"
+        yield f"the reference does not pass {trial.first}"
     if trial.kind == "starter" and trial.earned:
-        return f"the starter earns {trial.earned:g} points"
+        yield f"the starter earns {trial.earned:g} points"
     if trial.kind == "equivalent":
         if trial.rejected_by:
-            first = next(check for check in result.checks if check.outcome != "passed")
-            return f"right code in another form fails {first.id}: {first.message}"
-        if trial.distance is None or trial.distance > EQUIVALENT_LIMIT:
-            return f"passes with {trial.distance:.2g} of the tolerance; at most {EQUIVALENT_LIMIT} was expected"
+            yield f"right code in another form fails {trial.first}"
+        elif trial.distance is not None and trial.distance > EQUIVALENT_LIMIT:
+            yield f"passes with {trial.distance:.2g} of the tolerance; at most {EQUIVALENT_LIMIT} was expected"
+    if trial.kind == "broken":
+        own = seen.checks_of(trial.task or "")
+        strayed = [check for check in trial.rejected_by if check not in own]
+        if strayed:
+            yield f"a mistake here costs points in another task: {', '.join(strayed)}"
+        idle = [check for check in own if check not in trial.rejected_by]
+        if idle:
+            yield f"code that only raises passes {', '.join(idle)}"
+    if trial.kind == "hollow" and trial.applies and not trial.rejected_by and _waiver(seen.waivers, trial.ids) is None:
+        yield "hollow answers earn full marks"
+    if trial.kind == "pair" and not trial.rejected_by:
+        yield "two mistakes at once earn full marks"
     if trial.kind == "misconception":
         if not trial.rejected_by:
-            return "no check rejects it"
-        strayed = [name for name in trial.rejected_by if not name.startswith(f"{result.lab}/{trial.task}.")]
-        if strayed:
-            return f"loses points in another task: {', '.join(strayed)}"
-        if trial.named != [trial.ids]:
+            yield "no check rejects it"
+        elif trial.named != [trial.ids]:
             said = " or ".join("+".join(names) for names in trial.named) or "nothing"
-            return f"the diagnosis names {said}"
-        if trial.distance is not None and 1.0 < trial.distance < MISCONCEPTION_MARGIN:
-            return f"misses by only {trial.distance:.2g} tolerances; at least {MISCONCEPTION_MARGIN:g} were expected"
-    return None
+            yield f"the diagnosis names {said}"
+    is_wrong = trial.kind in ("misconception", "mutant") and trial.rejected_by
+    is_near = trial.distance is not None and 1.0 < trial.distance < MARGIN
+    if is_wrong and is_near and _waiver(seen.waivers, trial.ids) is None:
+        yield f"misses by only {trial.distance:.2g} tolerances; at least {MARGIN:g} were expected"
 
 
-def _pair_trials(bench: Bench, lab: Lab, counts: PairCounts, progress: Callable[[str], None]) -> Iterator[Trial]:
-    for first, second in itertools.combinations(lab.misconceptions, 2):
-        if first.task != second.task:
-            continue
-        source = apply_edits(lab.reference, [first, second], lab.manifest.reference)
-        if source is None:
-            continue  # they edit the same place: nobody can make both mistakes
-        progress(f"pair {first.task}/{first.id}+{second.id}")
-        ids = [first.id, second.id]
-        _, trial = _trial(bench, "pair", source, first.task, ids)
+def _task(seen: _Seen, task: str) -> TaskAudit:
+    mistakes, right, made = seen.of("misconception", task), seen.of("equivalent", task), seen.of("mutant", task)
+    tried = [t for t in seen.of("hollow", task) if t.applies]
+    checks = seen.checks_of(task)
+    spare = [t for t in right if not t.rejected_by and (t.distance or 0.0) <= EQUIVALENT_LIMIT]
+    distances = [t.distance for t in right if t.distance is not None]
+    for other in seen.of("seed"):
+        if any(name in {f"{e.task}/{e.id}" for e in seen.lab.equivalents} for name in other.ids):
+            distances += [d for c, d in other.distances.items() if c in checks and d is not None]
+    missed = [(t.distance, t) for t in mistakes + made if t.rejected_by and t.distance is not None and t.distance > 1]
+    nearest = min(missed, key=lambda one: one[0], default=None)
+    seconds = seen.of("reference")[0].seconds
+    return TaskAudit(
+        task=task,
+        checks=len(checks),
+        misconceptions=len(mistakes),
+        named=sum(t.named == [t.ids] for t in mistakes),
+        equivalents=len(right),
+        passed=len(spare),
+        mutants=len(made),
+        killed=sum(bool(t.rejected_by) for t in made),
+        waived=sum(not t.rejected_by and _waiver(seen.waivers, t.ids) is not None for t in made),
+        hollow=len(tried),
+        hollow_share=round(max((t.earned / t.possible for t in tried if t.possible), default=0.0), 2),
+        noise={t.ids[0]: t.distance if not t.rejected_by else None for t in seen.of("noise", task)},
+        nearest_equivalent=max(distances, default=None),
+        nearest_mistake=nearest[0] if nearest else None,
+        nearest_mistake_id=_name(nearest[1]) if nearest else None,
+        seconds=round(sum(seconds.get(check, 0.0) for check in checks), 3),
+    )
+
+
+def _count_pairs(seen: _Seen) -> PairCounts:
+    counts: Counter[str] = Counter()
+    for trial in seen.of("pair"):
+        ids = trial.ids
         if not trial.rejected_by:
-            counts.passed += 1
-            trial.fault = "two mistakes at once earn full marks"
+            counts["passed"] += 1
         elif trial.named == [ids]:
-            counts.exact += 1
+            counts["exact"] += 1
         elif ids in trial.named:
-            counts.one_of += 1
+            counts["one_of"] += 1
         elif not trial.named:
-            counts.unnamed += 1
+            counts["unnamed"] += 1
         elif all(set(names) < set(ids) for names in trial.named):
-            counts.subset += 1
+            counts["subset"] += 1
         else:
             # Another explanation that answers the same on every call is true, but it is not what was done.
-            counts.wrong += 1
-        yield trial
+            counts["wrong"] += 1
+    return PairCounts(**counts)
 
 
-def _idle_checks(result: LabResult, trials: Sequence[Trial]) -> list[str]:
+def _seed_verdicts(seen: _Seen) -> tuple[list[str], list[str]]:
+    """Return (faults, notes): the checks whose verdict hangs on the course's seed."""
+    faults, notes = [], []
+    mistakes = {f"{t.task}/{t.ids[0]}": set(t.rejected_by) for t in seen.of("misconception")}
+    for trial in seen.of("seed"):
+        wrong = [name for name in trial.ids if name in mistakes]
+        if not wrong:
+            if trial.rejected_by:
+                whose = ", ".join(n for n in trial.ids if any(f"/{n.split('/')[0]}." in c for c in trial.rejected_by))
+                faults.append(
+                    f"seed {trial.seed}: {', '.join(trial.rejected_by)} rejects right code ({whose or 'the reference'})"
+                )
+            continue
+        for name in wrong:
+            now = {c for c in trial.rejected_by if c.startswith(f"{seen.lab.id}/{name.split('/')[0]}.")}
+            if not now and mistakes[name]:
+                faults.append(f"seed {trial.seed}: no check rejects {name}")
+            for check in sorted(now ^ mistakes[name]):
+                verdicts = ("rejects", "passes") if check in now else ("passes", "rejects")
+                notes.append(
+                    f"{check} {verdicts[0]} {name} with seed {trial.seed} and {verdicts[1]} it with {seen.plan.seed}"
+                )
+    return faults, notes
+
+
+def _idle_checks(seen: _Seen) -> list[str]:
     """Return a fault for each check that rejects no misconception: nothing proves that it can fail."""
-    proved = {name for t in trials if t.kind == "misconception" for name in t.rejected_by}
-    return [f"{check.id}: rejects no misconception" for check in result.checks if check.id not in proved]
+    proved = {name for t in seen.of("misconception") for name in t.rejected_by}
+    return [f"{check}: rejects no misconception" for check in seen.checks if check not in proved]
 
 
-def _written_faults(lab: Lab) -> Iterator[str]:
-    """Yield what can be seen without running: signatures, hints, anchors, numbers in sentences, unique ids."""
-    seen: set[tuple[str, str]] = set()
-    on_page = set(anchors(lab.page))
-    known = {task.id for task in lab.tasks}
-    edits: list[Edit] = [*lab.misconceptions, *lab.equivalents]
-    for edit in edits:
-        if edit.task not in known:
-            yield f"{edit.task}/{edit.id}: lab.toml lists no task {edit.task}"
-        if (edit.task, edit.id) in seen:
-            yield f"{edit.task}/{edit.id}: this id stands twice"
-        seen.add((edit.task, edit.id))
-    for mistake in lab.misconceptions:
-        if mistake.see and mistake.see not in on_page:
-            yield f"{mistake.task}/{mistake.id}: page.md has no heading for #{mistake.see}"
-    for task in lab.tasks:
-        yield from _task_faults(lab, task, on_page)
+# Waivers.
 
 
-def _task_faults(lab: Lab, task: Task, on_page: set[str]) -> Iterator[str]:
-    if task.see and task.see not in on_page:
-        yield f"{task.id}: page.md has no heading for #{task.see}"
-    if not lab.hints.get(task.id):
-        yield f"{task.id}: hints.toml has no hints for it"
-    if not any(m.task == task.id for m in lab.misconceptions):
-        yield f"{task.id}: misconceptions.toml knows no mistake for it"
-    if not any(e.task == task.id for e in lab.equivalents):
-        yield f"{task.id}: equivalents.toml holds no other right form, so nothing justifies its tolerance"
-    starter, reference = (
-        _signature(source, task.id, where)
-        for source, where in ((lab.starter, "starter.py"), (lab.reference, lab.manifest.reference))
-    )
-    if starter != reference:
-        yield f"{task.id}: starter.py has {starter}, the reference {reference}"
+def _read_waivers(lab: Lab) -> list[Waiver]:
+    path = lab.folder / "waivers.toml"
+    return read(path, Waivers).waiver if path.is_file() else []
 
 
-def _signature(source: str, name: str, where: str) -> str:
-    """Return a function's parameters, or a class's public methods with theirs, as text."""
-    start, end = definition_span(source, name, where)
-    node = ast.parse(source[start:end]).body[0]
-    if isinstance(node, ast.FunctionDef):
-        return f"{name}({ast.unparse(node.args)})"
-    methods = [m for m in ast.walk(node) if isinstance(m, ast.FunctionDef) and not re.match(r"_(?!_init__)", m.name)]
-    return f"{name}: " + ", ".join(f"{m.name}({ast.unparse(m.args)})" for m in methods)
+def _waiver(waivers: Sequence[Waiver], ids: Sequence[str]) -> Waiver | None:
+    return next((waiver for waiver in waivers if [waiver.mutant] == list(ids)), None)
+
+
+def _idle_waivers(seen: _Seen) -> list[str]:
+    """Return a fault for each waiver that waives nothing, or something that is not there any more."""
+    faults = []
+    trials = {(t.task, t.ids[0]): t for t in seen.trials if t.kind in ("mutant", "hollow")}
+    made = {(task, one.id) for task, ones in seen.plan.mutants.items() for one in ones}
+    for waiver in seen.waivers:
+        trial = trials.get((waiver.task, waiver.mutant))
+        is_near = trial is not None and trial.distance is not None and 1.0 < trial.distance < MARGIN
+        if trial is None and (waiver.task, waiver.mutant) not in made:
+            faults.append(f"waivers.toml: {waiver.task} has no mutant {waiver.mutant!r}")
+        elif trial is not None and trial.rejected_by and not is_near:
+            faults.append(f"waivers.toml: {waiver.task}/{waiver.mutant} is rejected, so there is nothing to waive")
+    return faults

@@ -1,11 +1,11 @@
 """Automatic mutants: the reference with one small slip that nobody thought of, made from its syntax tree.
 
-A mutant differs from the reference in one place. Where the changed text compiles to the same bytecode as the reference, or as
-another mutant, it is left out: the first is equivalent by construction, the second is made twice. Text outside the changed place
-stays as it is, so that a diff shows the slip and nothing else. Runs in the judge; nothing of the reference is executed here.
+A mutant differs from the reference in one place. Where the changed text compiles to the same bytecode as the
+reference, or as another mutant, it is left out: the first is equivalent by construction, the second is made twice. Text
+outside the changed place stays as it is, so that a diff shows the slip and nothing else. Nothing is executed here.
 
-The general mutation libraries do not fit: they know arithmetic and comparisons but no dtype, dim, keepdim or in-place form, which
-is where tensor code goes wrong, and each comes with a test runner of its own.
+The general mutation libraries do not fit: they know arithmetic and comparisons but no dtype, dim, keepdim or in-place
+form, which is where tensor code goes wrong, and each comes with a test runner of its own.
 """
 
 from __future__ import annotations
@@ -104,8 +104,8 @@ def mutants(lab: Lab, task_id: str) -> list[Mutant]:
             ids[label] = ids.get(label, 0) + 1
             if ids[label] > 1:
                 label += f" #{ids[label]}"
-            diff = _diff(lab.reference, source)
-            made.append(Mutant(label, name, task_id, tuple(used_by), node.lineno, diff, source))  # type: ignore[attr-defined]
+            line = node.lineno  # type: ignore[attr-defined]
+            made.append(Mutant(label, name, task_id, tuple(used_by), line, diff(lab.reference, source), source))
     return made
 
 
@@ -163,7 +163,8 @@ def _code_key(code: CodeType) -> Any:
     )
 
 
-def _diff(before: str, after: str) -> str:
+def diff(before: str, after: str) -> str:
+    """Return what differs, with one line around it."""
     lines = list(difflib.unified_diff(before.splitlines(), after.splitlines(), n=1, lineterm=""))
     return "\n".join(lines[2:])  # without the two lines of file names
 
@@ -261,8 +262,8 @@ def condition(node: ast.AST, text: Text) -> Iterator[Slip]:
     if isinstance(node, ast.BoolOp):
         word, other = ("and", "or") if isinstance(node.op, ast.And) else ("or", "and")
         yield node, text.with_operator(node.values[0], word, other, node.values[1], node)
-        for value in node.values:
-            yield node, f"({text.of(value)})"
+        for part in node.values:
+            yield node, f"({text.of(part)})"
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
         yield node, f"({text.of(node.operand)})"
 
@@ -322,11 +323,10 @@ def swapped_arguments(node: ast.AST, text: Text) -> Iterator[Slip]:
             raw = text.of(node).encode()
             put = raw[: a[0] - start] + text.of(second).encode() + raw[a[1] - start : b[0] - start]
             yield node, (put + text.of(first).encode() + raw[b[1] - start :]).decode()
-    if isinstance(node, (ast.List, ast.Tuple)) and isinstance(node.ctx, ast.Load) and len(node.elts) == 2:
-        if not isinstance(text.parents.get(node), ast.Subscript):
-            first, second = node.elts
-            inside = f"{text.of(second)}, {text.of(first)}"
-            yield node, f"[{inside}]" if isinstance(node, ast.List) else f"({inside})"
+    is_pair = isinstance(node, (ast.List, ast.Tuple)) and isinstance(node.ctx, ast.Load) and len(node.elts) == 2
+    if is_pair and not isinstance(text.parents.get(node), ast.Subscript):
+        inside = ", ".join(text.of(item) for item in reversed(node.elts))  # type: ignore[attr-defined]
+        yield node, f"[{inside}]" if isinstance(node, ast.List) else f"({inside})"
 
 
 def dim(node: ast.AST, text: Text) -> Iterator[Slip]:
@@ -341,9 +341,9 @@ def keepdim(node: ast.AST, text: Text) -> Iterator[Slip]:
     """Keep the reduced axis where it should go, or drop it where it should stay."""
     if isinstance(node, ast.Constant) and _is_keyword(node, text, "keepdim"):
         yield node, repr(not node.value)
-    if isinstance(node, ast.Call) and _called(node) in _REDUCTIONS and not _keyword(node, "keepdim"):
-        if node.args or node.keywords:
-            yield node, f"{text.of(node)[:-1].rstrip().rstrip(',')}, keepdim=True)"
+    is_reduction = isinstance(node, ast.Call) and _called(node) in _REDUCTIONS and (node.args or node.keywords)
+    if is_reduction and not _keyword(node, "keepdim"):  # type: ignore[arg-type]
+        yield node, f"{text.of(node)[:-1].rstrip().rstrip(',')}, keepdim=True)"
 
 
 def dropped_call(node: ast.AST, text: Text) -> Iterator[Slip]:
@@ -389,7 +389,22 @@ def dtype(node: ast.AST, text: Text) -> Iterator[Slip]:
 
 
 _IN_PLACE = {"+": "add_", "-": "sub_", "*": "mul_", "/": "div_"}
-_HAS_IN_PLACE = {"add", "sub", "mul", "div", "clamp", "sqrt", "exp", "log", "neg", "abs", "pow", "square", "clip", "lerp"}
+_HAS_IN_PLACE = {
+    "add",
+    "sub",
+    "mul",
+    "div",
+    "clamp",
+    "sqrt",
+    "exp",
+    "log",
+    "neg",
+    "abs",
+    "pow",
+    "square",
+    "clip",
+    "lerp",
+}
 
 
 def in_place(node: ast.AST, text: Text) -> Iterator[Slip]:
@@ -400,10 +415,11 @@ def in_place(node: ast.AST, text: Text) -> Iterator[Slip]:
             yield node, f"{text.of(node.left)}.{method}({text.of(node.right)})"
     if isinstance(node, ast.BinOp) and _is_needed(node.right, text) and isinstance(node.op, (ast.Add, ast.Mult)):
         yield node, f"{text.of(node.right)}.{_IN_PLACE[_SYMBOLS[type(node.op)]]}({text.of(node.left)})"
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _HAS_IN_PLACE:
-        if _is_needed(node.func.value, text):
-            start = text.of(node.func)
-            yield node, f"{start}_{text.of(node)[len(start) :]}"
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+        return
+    if node.func.attr in _HAS_IN_PLACE and _is_needed(node.func.value, text):
+        start = text.of(node.func)
+        yield node, f"{start}_{text.of(node)[len(start) :]}"
 
 
 def reversed_shape(node: ast.AST, text: Text) -> Iterator[Slip]:
@@ -467,14 +483,20 @@ def related_function(node: ast.AST, text: Text) -> Iterator[Slip]:
 def related_name(node: ast.AST, text: Text) -> Iterator[Slip]:
     """Take another variable, or another attribute of `self`, whose name looks alike."""
     scope = _scope(node, text)
-    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and scope is not None:
-        if node.id in _names(scope):
-            for other in difflib.get_close_matches(node.id, sorted(_names(scope) - {node.id}), 2, 0.55):
-                yield node, other
-    if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load) and _is_self(node.value) and scope is not None:
-        known = {n.attr for n in ast.walk(_outermost(scope, text)) if isinstance(n, ast.Attribute) and _is_self(n.value)}
-        for other in difflib.get_close_matches(node.attr, sorted(known - {node.attr}), 2, 0.55):
+    if scope is None:
+        return
+    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in _names(scope):
+        for other in _look_alikes(node.id, _names(scope)):
+            yield node, other
+    if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load) and _is_self(node.value):
+        inside = ast.walk(_outermost(scope, text))
+        known = {n.attr for n in inside if isinstance(n, ast.Attribute) and _is_self(n.value)}
+        for other in _look_alikes(node.attr, known):
             yield node, f"{text.of(node.value)}.{other}"
+
+
+def _look_alikes(name: str, names: set[str]) -> list[str]:
+    return difflib.get_close_matches(name, sorted(names - {name}), 2, 0.55)
 
 
 def dropped_statement(node: ast.AST, text: Text) -> Iterator[Slip]:
@@ -518,7 +540,17 @@ OPERATORS: tuple[Operator, ...] = (
 
 _REDUCTIONS = {"sum", "mean", "amax", "amin", "norm", "std", "var", "prod", "logsumexp"}
 _SHAPES = {"reshape", "view", "expand", "permute", "repeat", "movedim", "tile"}
-_ONE_DIM = {"softmax", "log_softmax", "cumsum", "cumprod", "unsqueeze", "squeeze", "flip", "flatten", "size"} | _REDUCTIONS
+_ONE_DIM = {
+    "softmax",
+    "log_softmax",
+    "cumsum",
+    "cumprod",
+    "unsqueeze",
+    "squeeze",
+    "flip",
+    "flatten",
+    "size",
+} | _REDUCTIONS
 _TWO_DIMS = {"transpose", "swapaxes", "unflatten", "movedim"}
 _SECOND_DIM = {"cat", "stack", "chunk", "split", "roll", "gather", "index_select", "repeat_interleave"}
 _DIM_KEYWORDS = {"dim", "axis", "dims", "axes", "start_dim", "end_dim", "dim0", "dim1"}
@@ -561,7 +593,7 @@ def _whole(node: ast.AST) -> int | None:
         value = _whole(node.operand)
         return None if value is None else -value
     found = isinstance(node, ast.Constant) and type(node.value) is int
-    return node.value if found else None  # type: ignore[attr-defined,no-any-return]
+    return node.value if found else None  # type: ignore[attr-defined]
 
 
 def _dim_arguments(call: ast.Call, both: bool = False) -> list[ast.expr]:
@@ -601,13 +633,15 @@ def _is_needed(node: ast.AST, text: Text) -> bool:
     if isinstance(node, ast.Attribute):
         return _is_self(node.value)
     scope = _scope(node, text)
-    if not isinstance(node, ast.Name) or scope is None:
+    if not isinstance(node, ast.Name) or scope is None or _is_module(node):
         return False
     if node.id in {a.arg for a in ast.walk(scope.args) if isinstance(a, ast.arg)}:
         return True
     statement: ast.AST = node
     while not isinstance(statement, ast.stmt):
         statement = text.parents[statement]
+    if any(isinstance(n, ast.Name) and n.id == node.id and isinstance(n.ctx, ast.Store) for n in ast.walk(statement)):
+        return False  # it gets a new value here: what is read further down is that one
     after = text.span(statement)[1]
     reads = [n for n in ast.walk(scope) if isinstance(n, ast.Name) and n.id == node.id and isinstance(n.ctx, ast.Load)]
     return any(text.span(n)[0] >= after for n in reads)

@@ -61,9 +61,9 @@ def hollow(thing: Any, kind: str) -> Any:
 
 
 def hard_coded(thing: Any, known: frozenset[str] | None) -> Any:
-    """Return `thing` with the right answers for `known` inputs and zeros for all others; None: print the inputs' digests.
+    """Return `thing` with the right answers for `known` inputs and zeros for all others.
 
-    The calls of an object are known by all that it was given before, too.
+    None: print the inputs' digests. The calls of an object are known by all that it was given before, too.
     """
     histories: dict[int, str] = {}
 
@@ -237,7 +237,7 @@ def digest(value: Any) -> str:
 # Right answers with other rounding.
 
 
-class OtherOrder(TorchDispatchMode):
+class OtherOrder(TorchDispatchMode):  # type: ignore[misc]
     """Adds up sums and products of matrices from the other end."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -256,11 +256,11 @@ class OtherOrder(TorchDispatchMode):
         return func(*args, **kwargs)
 
 
-class Float64(TorchDispatchMode):
+class Float64(TorchDispatchMode):  # type: ignore[misc]
     """Computes every single operation on float32 in float64 and rounds its result."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Widen the inputs, narrow the outputs; views, casts, random numbers and in-place operations stay as they are."""
+        """Widen inputs and narrow outputs, but not of views, casts, random numbers and in-place operations."""
         kwargs = kwargs or {}
         given = [one for one in leaves(args) if isinstance(one, torch.Tensor)]
         plain = func.namespace == "aten" and not func._schema.is_mutable and not func.is_view and not kwargs

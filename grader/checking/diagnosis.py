@@ -99,11 +99,11 @@ def describe(script: Sequence[Exchange], returns: Sequence[int] = ()) -> Diagnos
     if not wrong:
         return None
     facts = []
-    relations = [relation for one in wrong if (relation := _relation(one)) is not None]
-    if relations and len(relations) == len(wrong) and len(set(relations)) == 1:
-        facts.append(f"No known mistake gives your answers. Where they are wrong, yours is {relations[0]}.")
-    else:
-        facts.append("No known mistake gives your answers.")
+    # A scenario's answer holds much else; what can be compared as it is are the tensors of direct calls.
+    relations = {_relation(*tensors) for one in wrong if (tensors := _tensors(one)) is not None}
+    facts.append("No known mistake gives your answers.")
+    if len(relations) == 1 and (relation := relations.pop()):
+        facts.append(f"Wherever the function was called directly and was wrong, its result is {relation}.")
     failing = {one.check for one in wrong}
     right = sorted({one.check for one in script} - failing)
     if right:
@@ -114,8 +114,8 @@ def describe(script: Sequence[Exchange], returns: Sequence[int] = ()) -> Diagnos
     return Diagnosis(misconceptions=[], says=" ".join(facts))
 
 
-def _relation(one: Exchange) -> str | None:
-    """Return how the student's tensor relates to the expected one, in words, or None."""
+def _tensors(one: Exchange) -> tuple[Tensor, Tensor] | None:
+    """Return the student's tensor and the expected one, or None where an answer is anything else than one tensor."""
     if one.expected is None or one.yours.error or one.expected.error or one.call.view is not None:
         return None
     yours, expected = one.yours.value, one.expected.value
@@ -123,6 +123,12 @@ def _relation(one: Exchange) -> str | None:
         return None
     if yours.array is None or expected.array is None or expected.array.size < 2:
         return None
+    return yours, expected
+
+
+def _relation(yours: Tensor, expected: Tensor) -> str | None:
+    """Return how the student's tensor relates to the expected one, in words, or None."""
+    assert yours.array is not None and expected.array is not None
     if np.iscomplexobj(yours.array) or np.iscomplexobj(expected.array):
         return None
     a, b = yours.array.astype(np.float64), expected.array.astype(np.float64)
@@ -144,7 +150,7 @@ def _relation(one: Exchange) -> str | None:
         return "all zeros"
     scale = float((a * b).sum() / (b * b).sum()) if b.any() else 0.0
     if scale and same(scale * b):
-        return f"the expected one times {scale:.2g}"
+        return f"the expected one times {scale:.3g}"
     if same(b + float((a - b).mean())):
         return "the expected one plus a constant"
     for first, second in itertools.combinations(range(b.ndim), 2):

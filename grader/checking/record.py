@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ def read(path: Path) -> dict[Key, Answer]:
             blobs.append(body[at : at + size])
             at += size
         return {(tuple(edits), call): _as_answer(_unpack(packed, blobs)) for edits, call, packed in index["entries"]}
-    except (OSError, EOFError, ValueError, KeyError, TypeError, IndexError) as error:
+    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, IndexError) as error:
         raise CourseError(
             f"{path.name} is damaged ({type(error).__name__}); build the student edition again."
         ) from None

@@ -1,4 +1,4 @@
-"""What an author types: audit and release."""
+"""What an author types: new, audit and release."""
 
 from __future__ import annotations
 
@@ -31,24 +31,47 @@ def _progress() -> tuple[Callable[[str], None], Callable[[], None]]:
 @click.option(
     "--json", "json_path", metavar="FILE", help="Write everything that was found as JSON; - for the terminal."
 )
-@click.option("--quick", is_flag=True, help="Without the pairs of misconceptions.")
+@click.option(
+    "--html", "html_path", metavar="FILE", type=click.Path(path_type=Path), help="Write the matrix as a page."
+)
+@click.option("--quick", is_flag=True, help="A sample of the mutants, two seeds, no pairs of misconceptions.")
+@click.option(
+    "--jobs", type=click.IntRange(1, 64), help="Processes at the same time; default: one a core, four at most."
+)
 @course_option
-def audit_command(lab_ids: tuple[str, ...], json_path: str | None, quick: bool, course_dir: str | None) -> None:
+def audit_command(
+    lab_ids: tuple[str, ...],
+    json_path: str | None,
+    html_path: Path | None,
+    quick: bool,
+    jobs: int | None,
+    course_dir: str | None,
+) -> None:
     """Prove that the checks of each LAB (default: all) accept right code, reject wrong code and name it.
 
-    Exits with 0 only when all holds.
+    Exits with 0 only when all holds. What has been tried is kept in .grade/audit; a second run does what is missing.
     """
     import json
+    import os
 
     from grader.authoring.audit import audit
 
     course = open_course(course_dir)
     labs = [course.lab(name) for name in lab_ids] or list(course.labs)
+    processes = jobs or min(4, os.cpu_count() or 1)
     found = []
     for lab in labs:
         say, done = _progress()
-        one = audit(course, lab, quick=quick, progress=lambda text, lab=lab, say=say: say(f"{lab.id}: {text}"))  # type: ignore[misc]
-        done()
+        try:
+            one = audit(
+                course,
+                lab,
+                quick=quick,
+                processes=processes,
+                progress=lambda text, lab=lab, say=say: say(f"{lab.id}: {text}"),  # type: ignore[misc]
+            )
+        finally:
+            done()
         found.append(one)
         if json_path != "-":
             _show(one)
@@ -57,25 +80,31 @@ def audit_command(lab_ids: tuple[str, ...], json_path: str | None, quick: bool, 
         click.echo(text, nl=False)
     elif json_path is not None:
         Path(json_path).write_text(text, encoding="utf-8")
+    if html_path is not None:
+        from grader.authoring.matrix import matrix_page
+
+        html_path.write_text(matrix_page(found, course.templates), encoding="utf-8")
     click.get_current_context().exit(0 if not any(one.faults for one in found) else 1)
 
 
 def _show(one: LabAudit) -> None:
-    rejected = sum(t.kind == "misconception" and t.fault is None for t in one.trials)
-    passed = sum(t.kind == "equivalent" and t.fault is None for t in one.trials)
-    click.echo(f"{one.lab}  {one.title}: {one.checks} checks")
-    click.echo(f"  misconceptions rejected and named alone  {rejected} of {one.misconceptions}")
-    click.echo(f"  equivalents passed with half to spare    {passed} of {one.equivalents}")
-    if one.pairs is not None:
-        p = one.pairs
-        total = p.exact + p.one_of + p.subset + p.unnamed + p.wrong + p.passed
-        click.echo(
-            f"  pairs of misconceptions                  {total}: {p.exact} named exactly, {p.one_of} as one of "
-            f"several, {p.subset} as one of the two, {p.unnamed} unnamed, {p.wrong} otherwise, {p.passed} passed"
-        )
-    for fault in one.faults:
-        click.echo(f"  fault: {fault}")
-    click.echo("  clean" if not one.faults else f"  {len(one.faults)} faults")
+    from grader.authoring.table import table
+
+    click.echo(table(one), nl=False)
+
+
+@click.command("new")
+@click.argument("lab_id", metavar="LAB")
+@click.option("--title", help="The lab's title; its folder is named after it.")
+@course_option
+def new_command(lab_id: str, title: str | None, course_dir: str | None) -> None:
+    """Write the files of a new LAB, such as lab11, to start from: small, whole, and clean in the audit."""
+    from grader.authoring.new import new
+
+    course = open_course(course_dir)
+    for path in new(course, lab_id, title):
+        click.echo(f"wrote {path.relative_to(course.root)}")
+    click.echo(f"Next: grade audit {lab_id}. Then replace the task by yours; docs/authors.md says how.")
 
 
 @click.command("release")

@@ -125,10 +125,12 @@ def _graded(
         said = Problem(kind=problem.kind, message=str(problem), line=problem.line)
         result = problem_result(lab, course.manifest.seed, filename, said)
         tell(result, json_path, verbose, quiet)
+        if html_path is not None:
+            _write_asked(html_path, page_of(course, lab, result))
         return result
     # Imported now, while torch is still being imported on the other core.
     import grader.reports.html
-    import grader.reports.terminal
+    import grader.reports.terminal  # noqa: F401
     from grader.grading import Job, grade, illustrate, open_bench
 
     job = Job(lab, submission, tasks or None)
@@ -140,15 +142,17 @@ def _graded(
             result = illustrate(result, job, bench)
     if sandbox is not None:
         sandbox.hang_up()
-    written = keep(course, lab, result, html_path)
-    if written is not None and json_path != "-" and not quiet:
-        click.echo(f"report: {_near(written)}", err=True)
+    if html_path is not None:
+        _write_asked(html_path, page_of(course, lab, result))
+    if not tasks:  # the last whole result stays what the status and the report show
+        written = keep(course, lab, result)
+        if written is not None and json_path != "-" and not quiet:
+            click.echo(f"report: {_near(written)}", err=True)
     return result
 
 
 def tell(result: LabResult, json_path: str | None, verbose: int, quiet: bool) -> None:
     """Print the verdict; write JSON where it was asked for."""
-    from grader.cli import desk
     from grader.reports import json, terminal
 
     if json_path == "-":
@@ -184,21 +188,26 @@ def terminal_facts() -> tuple[bool, bool, int]:
     return colour, encoding not in ("utf8", "utf16", "utf32"), max(40, min(columns, 100))
 
 
-def keep(course: Course, lab: Lab, result: LabResult, html_path: str | None) -> Path | None:
-    """Keep the result and its page on the student's desk; return the page's path, or None where nothing can be kept."""
-    from grader.cli import desk
-    from grader.reports import html, json
+def page_of(course: Course, lab: Lab, result: LabResult, page_url: str | None = None) -> str:
+    """Return the result as a page; `page_url` is where the lab's own page lies, if it can be linked to."""
+    from grader.reports import html
 
-    page = html.student_page(result, page_url=None, hints=lab.hints, templates_dir=course.templates)
-    if html_path is not None:
-        _write_asked(html_path, page)
+    return html.student_page(result, page_url=page_url, hints=lab.hints, templates_dir=course.templates)
+
+
+def keep(course: Course, lab: Lab, result: LabResult) -> Path | None:
+    """Keep the result and its page on the student's desk, beside the pages it links to; None where nothing can be."""
+    from grader.cli import desk
+    from grader.reports import json
+
     try:
         folder = desk.folder(lab.id)
+        write_pages(course)
         desk.write(folder / "result.json", json.dumps(result))
-        desk.write(folder / "report.html", page)
+        desk.write(folder / "report.html", page_of(course, lab, result, f"../pages/{lab.id}.html"))
     except OSError as error:
         click.echo(f"note: the result could not be kept in .grade/ ({error.strerror}).", err=True)
-        return Path(html_path) if html_path else None
+        return None
     return folder / "report.html"
 
 
@@ -270,17 +279,24 @@ def read_command(name: str | None, open_it: bool, course_dir: str | None) -> Non
         return
     chosen = course.page(name)
     if open_it:
-        from grader.cli import desk
-
-        # All of them, so that the links between them lead somewhere.
-        for one in course.pages:
-            html = page.lab_page(f"{one.name}: {one.title}", one.text, course.templates, course.links(one))
-            desk.write(desk.folder("pages") / f"{one.name}.html", html)
-        show(desk.folder("pages") / f"{chosen.name}.html")
+        show(write_pages(course) / f"{chosen.name}.html")
     elif sys.stdout.isatty():
         click.echo_via_pager(page.page_text(chosen.text, course.links(chosen)))
     else:
         click.echo(page.page_text(chosen.text, course.links(chosen)), nl=False)
+
+
+def write_pages(course: Course) -> Path:
+    """Bring `.grade/pages/` up to date and return it: all pages, so that the links between them lead somewhere."""
+    from grader.cli import desk
+    from grader.reports import page
+
+    folder = desk.folder("pages")
+    for one in course.pages:
+        target = folder / f"{one.name}.html"
+        if not target.exists() or target.stat().st_mtime < one.path.stat().st_mtime:
+            desk.write(target, page.lab_page(f"{one.name}: {one.title}", one.text, course.templates, course.links(one)))
+    return folder
 
 
 @click.command("hint")
@@ -318,7 +334,7 @@ def report_command(lab_id: str, open_it: bool, course_dir: str | None) -> None:
     result = desk.last_result(lab_id)
     if result is None:
         raise UsageError(f"there is no result of {lab_id} here yet. Run: grade {lab_id}")
-    path = keep(course, lab, result, None)
+    path = keep(course, lab, result)
     if path is not None:
         click.echo(str(_near(path)))
         if open_it:
@@ -411,7 +427,8 @@ def status() -> None:
         if last is None:
             rows.append((lab.id, lab.manifest.title, None, possible, "not started"))
         else:
-            left = sum(task.state != "passed" for task in last.tasks)
+            states = {task.id: task.state for task in last.tasks}  # after `--task` fewer than the lab has
+            left = sum(states.get(task.id) != "passed" for task in lab.tasks)
             note = "done" if left == 0 else f"{left} {'task' if left == 1 else 'tasks'} to do"
             rows.append((lab.id, lab.manifest.title, last.score.earned, possible, note))
     color, ascii_only, width = terminal_facts()

@@ -57,7 +57,6 @@ def _view(result: LabResult, page_url: str | None, hints: dict[str, list[str]]) 
         "lab_title": words.clean_line(result.title),
         "filename": filename,
         "submission": words.clean_line(result.submission),
-        "seed": result.seed,
         "earned": words.points(result.score.earned),
         "possible": words.points(result.score.possible),
         "full_marks": words.full_marks(result),
@@ -149,7 +148,7 @@ def _environment(result: LabResult) -> dict[str, Any] | None:
     }
 
 
-def _anchor(id: str) -> str:
+def anchor(id: str) -> str:
     """Return a check's or task's id as an HTML id: `lab01/add_noise.dtype` becomes `task-add_noise.dtype`."""
     return "task-" + re.sub(r"[^\w.-]", "-", id.rpartition("/")[2])
 
@@ -183,7 +182,7 @@ def _task(
     return {
         "n": n,
         "id": task.id,
-        "anchor": _anchor(task.id),
+        "anchor": anchor(task.id),
         "title": words.clean_line(task.title),
         "function": words.clean_line(task.function),
         "line": task.line,
@@ -227,7 +226,7 @@ def _check(check: CheckResult, filename: str, seen: dict[Any, str], rooms: dict[
         frames = _frames(check.frames, filename, rooms)
     return {
         "id": words.clean_line(check.id),
-        "anchor": _anchor(check.id),
+        "anchor": anchor(check.id),
         "title": title,
         "state": OUTCOME_CLASS[check.outcome],
         "word": words.OUTCOMES[check.outcome],
@@ -308,7 +307,7 @@ def _pictures(task: TaskResult, pictures: list[Picture], rooms: dict[str, int]) 
         rooms["pictures"] -= size if fits else 0
         shown.append(
             {
-                "anchor": f"{_anchor(task.id)}-picture-{i + 1}",
+                "anchor": f"{anchor(task.id)}-picture-{i + 1}",
                 "title": picture.title,
                 "caption": picture.caption,
                 "alt": picture.alt,

@@ -1,4 +1,4 @@
-"""What every HTML page is made with: Jinja with autoescape, the stylesheet and its hash, backticks as code."""
+"""What every HTML page is made with: Jinja with autoescape, style and script with their hashes, backticks as code."""
 
 from __future__ import annotations
 
@@ -46,3 +46,12 @@ def stylesheet(templates_dir: Path, *names: str) -> tuple[Markup, str]:
     if "<" in css or "@import" in css or "url(" in css:
         raise ValueError("a stylesheet of a report holds no '<', no @import and no url()")
     return Markup(css), base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
+
+
+@functools.cache
+def script(templates_dir: Path, name: str) -> tuple[Markup, str]:
+    """Return a script and the base64 sha256 that the page's content security policy names."""
+    text = (templates_dir / name).read_text(encoding="utf-8").strip()
+    if "</" in text or "<!--" in text:
+        raise ValueError("a script of a report holds neither '</' nor '<!--'")
+    return Markup(text), base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -107,9 +107,7 @@ def render(result: LabResult, *, color: bool, ascii: bool, width: int, verbose: 
         _ending(page, result, say_isolation=True)
         return page.text()
     filename = words.clean_line(result.filename)
-    page.spread(
-        f"{words.clean_line(result.lab)}  {words.clean_line(result.title)}", f"{filename}  (seed {result.seed})", True
-    )
+    page.spread(f"{words.clean_line(result.lab)}  {words.clean_line(result.title)}", filename, True)
     page.add()
     if words.unusable(result):
         _problem(page, result, filename)

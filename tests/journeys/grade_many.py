@@ -1,10 +1,12 @@
-"""Grades many sources of several labs in one process, as an installed edition does it; for the Python of that edition."""
+"""Grades many sources of several labs in one process; for the Python of an installed edition."""
 
 import json
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
 
+from grader.checking.calls import Call
 from grader.checking.diagnosis import diagnose
 from grader.checking.session import Bench, Examination
 from grader.course import load
@@ -16,13 +18,17 @@ from grader.submission import parse
 def named(seen: Examination, bench: Bench) -> dict[str, Sequence[Sequence[str]]]:
     """Return task -> explanations, of what the visible checks alone show."""
     found = {}
-    for task, script in seen.scripts.items():
-        visible = [one for one in script if one.visible]
-        if not all(one.agrees for one in visible):
-            edits = [edit for edit in bench.oracle.misconceptions if edit.task == task]
-            diagnosis = diagnose(visible, bench.oracle, edits)
-            found[task] = diagnosis.misconceptions if diagnosis else []
+    for task in {one.mark.task for one in seen.checks if one.mark.visible and one.verdict.outcome != "passed"}:
+        visible = [one for one in seen.scripts[task] if one.visible]
+        edits = [edit for edit in bench.oracle.misconceptions if edit.task == task]
+        diagnosis = diagnose(visible, bench.oracle, edits)
+        found[task] = diagnosis.misconceptions if diagnosis else []
     return found
+
+
+def seeded(call: Call) -> bool:
+    """Tell whether a call holds the seed of its check, so that no other check makes the same."""
+    return re.search(r"randn?\(|generator\(|seed=", str(call)) is not None
 
 
 def main() -> None:
@@ -36,11 +42,15 @@ def main() -> None:
                 result, seen = assess(job, bench)
                 if name == "right":
                     result = illustrate(result, job, bench)
+                calls = [one for script in seen.scripts.values() for one in script]
                 told.setdefault(lab_id, {})[name] = {
                     "earned": result.score.earned,
                     "possible": result.score.possible,
                     "visible": {check.id: check.outcome for check in result.checks if check.visible},
                     "checks": len(result.checks),
+                    "visible calls": [one.call.key for one in calls if one.visible],
+                    # Without a seed a hidden call may well be one of a figure or of a visible check too.
+                    "hidden calls": [one.call.key for one in calls if not one.visible and seeded(one.call)],
                     "named": named(seen, bench),
                     "pictures": [picture.model_dump() for picture in result.pictures],
                 }

@@ -1,4 +1,4 @@
-"""The wheel of the whole course: what is in it, that it works far from any checkout, and that an attack gets nothing."""
+"""The wheel of the whole course: what is in it, that it works far from any checkout, that an attack gets nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 from .conftest import SECRET, SECRETS, Edition
 
-pytestmark = [pytest.mark.wheel, pytest.mark.xdist_group("wheel")]
+pytestmark = [pytest.mark.wheel, pytest.mark.xdist_group("wheel"), pytest.mark.timeout(600)]
 linux = pytest.mark.skipif(sys.platform != "linux", reason="fork, bwrap and Landlock are Linux's")
 
 HUNT = Path(__file__).parents[1] / "attacks" / "from_a_wheel" / "hunt.py"
@@ -33,7 +33,7 @@ def test_the_wheel_holds_engine_and_course_and_nothing_else(full: Edition, check
         "templates",
     }
     assert f"{info}/licenses/LICENSE" in names
-    assert not [name for name in names if "__pycache__" in name or name.endswith(".pyc") or "test" in name.lower()]
+    assert not [name for name in names if "__pycache__" in name or name.endswith(".pyc") or "tests/" in name]
     for kind in ("grader", "exercises", "fixtures", "reference", "templates"):
         where = "grader" if kind == "grader" else f"grader/_course/{kind}"
         wanted = {path.relative_to(checkout / kind) for path in (checkout / kind).rglob("*") if path.is_file()}
@@ -81,12 +81,16 @@ def attack(full: Edition, **targets: Any) -> str:
     return f"TARGETS = {known!r}\n{HUNT.read_text(encoding='utf-8')}"
 
 
+def command(full: Edition) -> list[str]:
+    return [str(full.python.with_name("grade")), "lab01"]
+
+
 def attacked(full: Edition, desk: Path, source: str, *words: str, **options: Any) -> dict[str, Any]:
     """Grade the attack and return the record."""
     desk.mkdir()
     desk.chmod(0o777)
     (desk / "lab01.py").write_text(source, encoding="utf-8")
-    done = full.run(desk, *words, "lab01", "--task", "add_noise", "--json", "-", **options)
+    done = full.run(desk, *words, "--task", "add_noise", "--json", "-", **options)
     assert done.returncode in (0, 1), done.stderr
     return dict(json.loads(done.stdout))
 
@@ -111,7 +115,7 @@ def test_the_attack_finds_everything_where_nothing_holds_it(full: Edition, groun
         control = (
             "import sys, json, types, torch; hunt = types.ModuleType('hunt'); "
             f"exec(open({str(ground / 'hunt.py')!r}).read(), hunt.__dict__); "
-            f"hunt.TARGETS['pids'] = [{child.pid}]; opened = open('/dev/null'); "
+            f"hunt.SECONDS = 1; hunt.TARGETS['pids'] = [{child.pid}]; opened = open('/dev/null'); "
             f"mine, planted = torch.arange(6.0), {{'text': {SECRET!r}}}; answer = mine.clone(); "
             "print(json.dumps(hunt.hunt(mine)))"
         )
@@ -122,7 +126,6 @@ def test_the_attack_finds_everything_where_nothing_holds_it(full: Edition, groun
     found, stolen = json.loads(done.stdout)
     assert SECRET in stolen
     assert {"files", "imports", "proc", "debugger", "memory"} <= found.keys()
-    assert "unfinished" not in found
     assert {"the expected tensor", "planted text"} <= set(found["memory"])
     assert any(what.startswith(("attached", "read memory")) for what in found["debugger"])
     assert {"grader.authoring.release", "lab01_forward_noise"} <= set(found["imports"])
@@ -131,7 +134,7 @@ def test_the_attack_finds_everything_where_nothing_holds_it(full: Edition, groun
 @linux
 def test_the_attack_earns_full_marks_without_isolation(full: Edition, ground: Path) -> None:
     source = attack(full, roots=[], pids=[])
-    record = attacked(full, ground / "open", source, str(full.python.with_name("grade")), "--sandbox", "none")
+    record = attacked(full, ground / "open", source, *command(full), "--sandbox", "none")
     assert {"files", "imports"} <= hunted(record).keys()
     assert record["score"]["earned"] == record["score"]["possible"]
 
@@ -158,14 +161,12 @@ def ordinary(full: Edition) -> dict[str, Any]:
 @pytest.mark.parametrize("way", ["root with bwrap", "ordinary user"])
 def test_the_attack_finds_nothing_and_earns_nothing(full: Edition, ground: Path, way: str) -> None:
     if way == "ordinary user":
-        words, options = ["-c", "from grader.cli import main; main()"], ordinary(full)
+        words, options = ["-c", "from grader.cli import main; main()", "lab01"], ordinary(full)
     else:
-        words, options = [str(full.python.with_name("grade"))], {}
+        words, options = command(full), {}
     record = attacked(full, ground / way.replace(" ", "-"), attack(full), *words, **options)
     layers = record["environment"]["sandbox"]
-    if way == "ordinary user":
-        assert "not installed" in layers.pop("bwrap")
-    elif shutil.which("bwrap") is None:
+    if way == "ordinary user" or shutil.which("bwrap") is None:
         assert "not installed" in layers.pop("bwrap")
     assert set(layers.values()) == {True}
     assert hunted(record) == {}

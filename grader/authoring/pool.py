@@ -1,0 +1,131 @@
+"""Runs trials in several processes and keeps each at once, so that a second run does only what is missing."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import multiprocessing
+import signal
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from grader.authoring.trials import Runner, Spec, Trial
+from grader.course import Lab
+from grader.root import PACKAGE
+
+FOLDER = Path(".grade") / "audit"
+ABOVE = ("cli", "cohort", "executors", "store.py", "_course")  # parts of the package that no trial touches
+
+_runner: Runner | None = None  # of this process, where it is one of the pool's
+
+
+def _open(root: Path, lab_id: str) -> None:
+    global _runner
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
+    _runner = Runner(root, lab_id)
+
+
+def _run(spec: Spec) -> Trial:
+    assert _runner is not None
+    return _runner.run(spec)
+
+
+class Pool:
+    """Processes that each have a sandbox and benches of their own, and the journal of one lab. A context manager."""
+
+    def __init__(self, lab: Lab, processes: int, progress: Callable[[str], None]) -> None:
+        """Read the journal; nothing is started before there is something to run."""
+        self._lab = lab
+        self._processes = processes
+        self._progress = progress
+        self._executor: ProcessPoolExecutor | None = None
+        self._world = _world(lab)
+        self._journal = FOLDER / f"{lab.id}.jsonl"
+        self._known = _read(self._journal, self._world)
+        self.ran = 0
+
+    def run(self, specs: Sequence[Spec]) -> list[Trial]:
+        """Return the trials of all `specs`, in their order."""
+        missing = [spec for spec in dict.fromkeys(specs) if spec.digest not in self._known]
+        if missing:
+            self._run_missing(missing)
+        return [self._known[spec.digest] for spec in specs]
+
+    def _run_missing(self, specs: list[Spec]) -> None:
+        if self._executor is None:
+            # spawn: a forked child would share the sandbox's sockets with its siblings.
+            self._executor = ProcessPoolExecutor(
+                self._processes,
+                mp_context=multiprocessing.get_context("spawn"),
+                initializer=_open,
+                initargs=(self._lab.root, self._lab.id),
+            )
+        self._journal.parent.mkdir(parents=True, exist_ok=True)
+        ignore = self._journal.parent.parent / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text("*\n", encoding="utf-8")
+        self._tidy()
+        futures = {self._executor.submit(_run, spec): spec for spec in specs}
+        with self._journal.open("a", encoding="utf-8") as journal:
+            for done, future in enumerate(as_completed(futures), 1):
+                spec, trial = futures[future], future.result()
+                self._known[spec.digest] = trial
+                self.ran += 1
+                journal.write(self._line(spec.digest, trial))
+                journal.flush()
+                self._progress(f"{done} of {len(specs)}: {spec}")
+
+    def _line(self, digest: str, trial: Trial) -> str:
+        entry = {"world": self._world, "spec": digest, "trial": trial.model_dump(exclude_defaults=True)}
+        return json.dumps(entry) + "\n"
+
+    def _tidy(self) -> None:
+        """Write the journal anew: a last line that was cut off would spoil the next, and old worlds are of no use."""
+        part = self._journal.with_suffix(".part")
+        part.write_text("".join(self._line(*known) for known in self._known.items()), encoding="utf-8")
+        part.replace(self._journal)
+
+    def __enter__(self) -> Self:
+        """Return the pool."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the processes; their sandboxes end with them."""
+        if self._executor is not None:
+            self._executor.shutdown(cancel_futures=True)
+
+
+def _world(lab: Lab) -> str:
+    """Return a digest of what a verdict hangs on beside the trial itself: the lab, the engine, the libraries."""
+    parts = hashlib.sha256(lab.digest.encode())
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if path.relative_to(PACKAGE).parts[0] not in ABOVE:
+            parts.update(path.read_bytes())
+    for path in (lab.folder / "starter.py", lab.folder / "page.md", lab.folder / "hints.toml"):
+        parts.update(path.read_bytes())
+    for name in ("torch", "diffusers", "pytest"):
+        parts.update(importlib.metadata.version(name).encode())
+    return parts.hexdigest()[:20]
+
+
+def _read(path: Path, world: str) -> dict[str, Trial]:
+    """Return the trials that still hold. A line that was cut off by a kill is left out, as is one of another world."""
+    known: dict[str, Trial] = {}
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return known
+    for line in lines:
+        try:
+            entry = json.loads(line)
+            if entry["world"] == world:
+                known[entry["spec"]] = Trial.model_validate(entry["trial"])
+        except (ValueError, KeyError, TypeError):
+            continue
+    return known

@@ -1,0 +1,322 @@
+"""What an instructor types: cohort, diff."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from grader import __version__
+from grader.cli.student import course_option, open_course
+from grader.errors import UsageError
+
+if TYPE_CHECKING:
+    from grader.cohort.overrides import Adjustments
+    from grader.cohort.records import CohortEnvironment, CohortResult, Found
+    from grader.cohort.run import Cohort, Progress
+    from grader.course import Course, Lab
+    from grader.executors import Executor, Setup
+
+LAYOUTS = ["auto", "folders", "canvas", "moodle", "gradescope", "brightspace", "classroom", "git"]
+KEY_FILE = "students.key.json"
+STORE_FILE = "results.sqlite"
+SHOWN = 8  # lines of what needs attention, and pseudonyms in one
+
+
+@click.command("cohort")
+@click.argument("lab_id", metavar="LAB")
+@click.argument("submissions", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "target", metavar="OUT", type=click.Path(path_type=Path), help="The folder to write; kept results are reused."
+)
+@click.option("--jobs", type=click.IntRange(1), metavar="N", help="How many judges; default: one a core.")
+@click.option("--roster", type=click.Path(path_type=Path), metavar="FILE", help="The class list: who is missing?")
+@click.option(
+    "--layout", type=click.Choice(LAYOUTS), default="auto", help="How the submissions lie; default: found out."
+)
+@click.option("--deadline", metavar="TIME", help="With a time zone: 2026-11-22T23:59+01:00.")
+@click.option(
+    "--adjust",
+    "adjust_path",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Late policy and staff's decisions.",
+)
+@click.option("--regrade", is_flag=True, help="Grade everything again, also what has a result.")
+@click.option("--dry-run", is_flag=True, help="Only show which file is whose, and grade nothing.")
+@course_option
+@click.pass_context
+def cohort_command(
+    ctx: click.Context,
+    lab_id: str,
+    submissions: Path,
+    target: Path | None,
+    jobs: int | None,
+    roster: Path | None,
+    layout: str,
+    deadline: str | None,
+    adjust_path: Path | None,
+    regrade: bool,
+    dry_run: bool,
+    course_dir: str | None,
+) -> None:
+    """Grade a class: SUBMISSIONS is what the LMS exported for LAB, a folder or a zip file.
+
+    Interrupted at any moment, the next run with the same OUT does only what is missing. Names stay in the key file.
+    """
+    from grader.cohort.find import find
+    from grader.cohort.overrides import Adjustments, check_students, read_adjustments
+
+    course = open_course(course_dir)
+    lab = course.lab(lab_id)
+    due = _time(deadline)
+    adjustments = read_adjustments(adjust_path) if adjust_path is not None else Adjustments()
+    if dry_run:
+        with tempfile.TemporaryDirectory() as folder:
+            key = Path(folder) / KEY_FILE  # a copy: a dry run leaves no trace
+            if target is not None and (target / KEY_FILE).exists():
+                shutil.copyfile(target / KEY_FILE, key)
+            _show_mapping(find(submissions, lab, layout=layout, roster=roster, deadline=due, key_path=key))
+        return
+    if target is None:
+        raise UsageError("give the folder to write: -o OUT.")
+    try:
+        (target / "students").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{target} cannot be made: {error.strerror}.") from None
+    found = find(submissions, lab, layout=layout, roster=roster, deadline=due, key_path=target / KEY_FILE)
+    check_students(adjustments, [*(entry.student for entry in found.entries), *found.unmatched])
+    click.echo(_found_line(found), err=True)
+    ctx.exit(_grade(course, lab, found, target, jobs or _cores(), due, adjustments, regrade))
+
+
+def _time(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"{text!r} is no time; write 2026-11-22T23:59+01:00.") from None
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _found_line(found: Found) -> str:
+    parts = [f"found {len(found.entries)} submissions ({found.layout})"]
+    if found.unmatched:
+        parts.append(f"{len(found.unmatched)} on the roster are missing: {' '.join(found.unmatched[:10])}")
+    if found.ignored:
+        parts.append(f"{len(found.ignored)} files left out")
+    return " · ".join(parts)
+
+
+def _show_mapping(found: Found) -> None:
+    from grader.cohort.find import mapping
+    from grader.reports.words import clean_line
+
+    head = ("student", "submission", "file", "when", "note")
+    table = [tuple(clean_line(cell) for cell in row) for row in (head, *mapping(found))]
+    widths = [max(len(row[i]) for row in table) for i in range(4)]
+    for row in table:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        click.echo("  ".join([*cells, row[4]]).rstrip())
+    for name in found.ignored:
+        click.echo(f"left out: {clean_line(name)}", err=True)
+    click.echo(_found_line(found), err=True)
+
+
+def _grade(
+    course: Course,
+    lab: Lab,
+    found: Found,
+    target: Path,
+    jobs: int,
+    due: datetime | None,
+    adjustments: Adjustments,
+    regrade: bool,
+) -> int:
+    from grader.cohort.records import CohortEnvironment
+    from grader.cohort.run import Cohort
+    from grader.store import Store
+
+    started = time.monotonic()
+    with Store(target / STORE_FILE) as store:
+        cohort = Cohort(course, lab, found, store)
+        works = cohort.work(regrade)
+        kept = cohort.files - len(works)
+        if kept:
+            click.echo(f"{kept} files have their result already", err=True)
+        if works:
+            executor = _executor(cohort.setup, lab, min(jobs, len(works)))
+            tell, done = _progress()
+            try:
+                cohort.grade(works, executor, tell)
+            except KeyboardInterrupt:
+                click.echo("\ninterrupted; what was graded is kept, and the next run goes on from there.", err=True)
+                return 130
+            finally:
+                executor.close()
+                done()
+        environment = CohortEnvironment(
+            grader=__version__,
+            executor="local",
+            jobs=jobs,
+            graded_at=datetime.now(UTC).replace(microsecond=0),
+            graded=len(works),
+            kept=kept,
+            seconds=round(time.monotonic() - started, 1),
+        )
+        result = _publish(course, lab, found, cohort, environment, target, due, adjustments)
+    return _summary(result, target)
+
+
+def _executor(setup: Setup, lab: Lab, jobs: int) -> Executor:
+    from grader.executors.local import LocalExecutor
+
+    return LocalExecutor(setup, jobs, deadline_s=300 + 10 * len(lab.tasks) * lab.manifest.limits.cpu_s)
+
+
+def _progress() -> tuple[Callable[[Progress], None], Callable[[], None]]:
+    """Return (tell, done): on a terminal one line that is written over, elsewhere one line a file."""
+    started = time.monotonic()
+
+    def text(one: Progress) -> str:
+        score = f"{one.earned:g}/{one.possible:g}" if one.earned is not None else "our error"
+        return f"[{one.done}/{one.total}] {' '.join(one.students)} {score} {one.seconds:.1f} s"
+
+    if not sys.stderr.isatty():
+        return (lambda one: click.echo(text(one), err=True)), (lambda: None)
+
+    def write_over(one: Progress) -> None:
+        left = (time.monotonic() - started) / one.done * (one.total - one.done)
+        minutes, seconds = divmod(round(left), 60)
+        click.echo(f"\r\x1b[K{text(one)[:70]}   {minutes}:{seconds:02} left", err=True, nl=False)
+
+    return write_over, lambda: click.echo("\r\x1b[K", err=True, nl=False)
+
+
+def _publish(
+    course: Course,
+    lab: Lab,
+    found: Found,
+    cohort: Cohort,
+    environment: CohortEnvironment,
+    target: Path,
+    due: datetime | None,
+    adjustments: Adjustments,
+) -> CohortResult:
+    """Write everything, one student after the other; each file whole or not at all."""
+    from grader.cli import desk
+    from grader.cohort.gradebooks import csv_bytes, grades_head, grades_lines, items_table
+    from grader.cohort.overrides import adjust
+    from grader.cohort.records import CohortResult, FoundSummary
+    from grader.cohort.statistics import Gathering
+    from grader.reports.cohort import cohort_page, line
+    from grader.reports.html import student_page
+
+    gathering, lines = Gathering(lab), []
+    tasks = [task.id for task in lab.tasks]
+    grades: list[list[Any]] = [grades_head(tasks)]
+    part, items_part = target / "cohort.json.part", target / "items.csv.part"
+    with part.open("w", encoding="utf-8") as file, items_part.open("wb") as items:
+        items.write(csv_bytes(items_table([])))
+        summary = FoundSummary(
+            layout=found.layout,
+            submissions=len(found.entries),
+            unmatched=found.unmatched,
+            ignored=found.ignored,
+            deadline=due,
+        )
+        head = CohortResult(
+            lab=lab.id,
+            title=lab.manifest.title,
+            seed=course.manifest.seed,
+            found=summary,
+            rows=[],
+            statistics=Gathering(lab).finish(found),
+        )
+        ahead = head.model_dump_json(exclude={"rows", "statistics", "environment"})
+        file.write(ahead.removesuffix("}") + ',\n"rows": [')
+        for number, graded in enumerate(cohort.rows()):
+            row = adjust(graded, adjustments)
+            grades += grades_lines(row, tasks)
+            items.write(csv_bytes(itertools.islice(items_table([row]), 1, None)))  # without the headings
+            gathering.add(row)
+            lines.append(line(row))
+            own = row.model_copy(update={"submission": row.digest})
+            page = student_page(own, page_url=None, hints=lab.hints, templates_dir=course.templates)
+            desk.write(target / "students" / f"{row.student}.html", page)
+            file.write((",\n" if number else "\n") + row.model_dump_json())
+        result = head.model_copy(update={"statistics": gathering.finish(found), "environment": environment})
+        behind = result.model_dump_json(include={"statistics", "environment"})
+        file.write("\n],\n" + behind.removeprefix("{") + "\n")
+    part.replace(target / "cohort.json")
+    items_part.replace(target / "items.csv")
+    desk.write(target / "grades.csv", csv_bytes(grades).decode("utf-8"))
+    beside = ["cohort.json", "grades.csv", "items.csv"]
+    desk.write(target / "cohort.html", cohort_page(result, lab.tasks, lines, course.templates, beside))
+    return result
+
+
+def _summary(result: CohortResult, target: Path) -> int:
+    from grader.reports.words import PROBLEMS, clean_line
+
+    attention = result.statistics.attention
+    for one in attention[:SHOWN]:
+        says = f"{PROBLEMS[one.kind]}: {one.says}" if one.kind in PROBLEMS else one.says
+        who = " ".join(one.students[:SHOWN]) + (" ..." if len(one.students) > SHOWN else "")
+        click.echo(f"! {clean_line(says)}  {who}".rstrip(), err=True)
+    if len(attention) > SHOWN:
+        click.echo(f"! {len(attention) - SHOWN} more in cohort.html", err=True)
+    for name in ("cohort.html", "cohort.json", "grades.csv", "items.csv"):
+        click.echo(target / name)
+    return 70 if any(one.kind == "grader_error" for one in attention) else 0
+
+
+@click.command("diff")
+@click.argument("old", type=click.Path(path_type=Path))
+@click.argument("new", type=click.Path(path_type=Path))
+def diff_command(old: Path, new: Path) -> None:
+    """Say whose score moves from OLD to NEW, and by which check: two cohort.json files, or their folders."""
+    from grader.cohort.diff import differences
+
+    found = differences(_read(old), _read(new))
+    for move in found.moves:
+        click.echo(f"{move.student}  {move.before:g} -> {move.after:g}  ({move.after - move.before:+g})")
+        for sentence in move.checks:
+            click.echo(f"    {sentence}")
+    for names, word in ((found.gone, "only in OLD"), (found.new, "only in NEW")):
+        for name in names:
+            click.echo(f"{name}  {word}")
+    down = sum(move.after < move.before for move in found.moves)
+    up = sum(move.after > move.before for move in found.moves)
+    click.echo(
+        f"{down} lose points, {up} gain, {len(found.moves) - up - down} move otherwise, {found.same} are unchanged."
+    )
+
+
+def _read(path: Path) -> CohortResult:
+    from pydantic import ValidationError
+
+    from grader.cohort.records import CohortResult
+
+    file = path / "cohort.json" if path.is_dir() else path
+    try:
+        return CohortResult.model_validate_json(file.read_bytes())
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}.") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise UsageError(f"{file} is no cohort.json of this version: {where}: {first['msg']}.") from None

@@ -1,0 +1,226 @@
+"""Who is who: the class list as the LMS exports it, and the key file that alone joins pseudonyms to people."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from grader.cohort.sheets import Sheet, plain
+from grader.errors import UsageError
+from grader.results import Model
+
+# What a heading means, by its letters and digits: Canvas's and Moodle's exports, and what people type themselves.
+_HEADINGS = {
+    "lms": ["id", "canvasid", "canvasuserid", "identifier", "userid", "participant"],
+    "sid": ["sisuserid", "sid", "studentid", "studentnumber", "idnumber", "orgdefinedid", "matriculation"],
+    "login": ["sisloginid", "login", "loginid", "username", "user", "github", "githubusername"],
+    "email": ["email", "emailaddress", "mail"],
+    "name": ["student", "name", "fullname", "studentname"],
+    "first": ["firstname", "givenname"],
+    "last": ["lastname", "surname", "familyname"],
+    "extension": ["extension", "due", "deadline"],
+}
+_STRONG = ("lms", "sid", "login", "email")
+_SYSTEMS = ("canvas", "moodle", "brightspace")
+
+
+class Person(Model):
+    """What identifies one student, as far as the LMS or the roster says."""
+
+    name: str = ""
+    lms: str = Field(default="", description="canvas:340934, moodle:657721; a bare number may be any system's.")
+    sid: str = ""
+    login: str = ""
+    email: str = ""
+
+    def joined(self, other: Person) -> Person:
+        """Return this person with what only `other` knows."""
+        return Person(**{key: mine or getattr(other, key) for key, mine in self})
+
+
+class Known(Model):
+    """One line of the key file."""
+
+    identity: str = Field(description="What the same student is recognised by in the next run.")
+    submission: str = Field(default="", description="Name in full, as found: feedback goes back under it.")
+    people: list[Person] = Field(default=[], description="Several: a group.")
+
+
+class Key(Model):
+    """The key file: pseudonym -> who it is."""
+
+    format_version: int = 1
+    students: dict[str, Known] = Field(default={}, description="By pseudonym.")
+
+
+@dataclass(frozen=True)
+class Enrolled:
+    """One line of the roster."""
+
+    person: Person
+    due: datetime | None = None  # an extension
+
+    @property
+    def identity(self) -> str:
+        """What the key file recognises this student by."""
+        return next(f"{kind}:{value}" for kind in (*_STRONG, "name") if (value := getattr(self.person, kind)))
+
+
+class Directory:
+    """People, and every way to find one of them."""
+
+    def __init__(self, people: Iterable[Person]) -> None:
+        """Note every identifier; the answers are places in `people`."""
+        self._people = list(people)
+        self._by: dict[tuple[str, str], set[int]] = {}
+        for number, person in enumerate(self._people):
+            for key in _keys(person):
+                self._by.setdefault(key, set()).add(number)
+
+    def find(self, person: Person, label: str = "") -> int | None:
+        """Return who `person` is, or who a folder named `label` belongs to; None where none or several fit.
+
+        A name alone does not count against an identifier that differs: there are two Jane Does in a large class.
+        """
+        wanted = _keys(person)
+        if label:
+            bare = label.strip().casefold()
+            wanted += [*(("lms", f"{system}:{bare}") for system in _SYSTEMS), *((kind, bare) for kind in _STRONG[1:])]
+            wanted += [("local", bare), ("name", plain(label))]
+        for key in wanted:
+            found = self._by.get(key, set())
+            if key[0] in ("local", "name"):
+                found = {number for number in found if not _contradict(person, self._people[number])}
+            if len(found) == 1:
+                return next(iter(found))
+        return None
+
+
+class Roster(Directory):
+    """The class list."""
+
+    def __init__(self, rows: Sequence[Enrolled]) -> None:
+        """Keep the rows in the file's order."""
+        super().__init__(row.person for row in rows)
+        self.rows = rows
+
+
+def _keys(person: Person) -> list[tuple[str, str]]:
+    """Return what a person can be found by, the surest first."""
+    lms = person.lms.strip().casefold()
+    found = [("lms", one) for one in ([lms] if ":" in lms else [f"{system}:{lms}" for system in _SYSTEMS]) if lms]
+    found += [(kind, value.strip().casefold()) for kind in _STRONG[1:] if (value := getattr(person, kind))]
+    if "@" in person.email:
+        found.append(("local", person.email.split("@")[0].casefold()))
+    names = {plain(person.name)}
+    if "," in person.name:
+        last, first = person.name.split(",", 1)
+        names.add(plain(first + last))
+    elif len(words := person.name.split()) > 1:
+        names.add(plain(words[-1] + "".join(words[:-1])))  # Canvas writes smithbob
+    return found + [("name", name) for name in sorted(names) if name]
+
+
+def _contradict(one: Person, other: Person) -> bool:
+    for kind in _STRONG:
+        mine, theirs = (getattr(person, kind).strip().casefold() for person in (one, other))
+        if kind == "lms" and mine.partition(":")[0] != theirs.partition(":")[0]:
+            continue  # two systems' numbers say nothing about each other
+        if mine and theirs and mine != theirs:
+            return True
+    return False
+
+
+def read_roster(path: Path) -> Roster:
+    """Read a class list, or a gradebook as Canvas or Moodle exports it; UsageError says what it lacks."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"the roster {path} cannot be read: {error.strerror}.") from None
+    sheet = Sheet.parse(data, path.name)
+    columns: dict[str, int] = {}
+    for number, heading in enumerate(sheet.header()):
+        for kind, headings in _HEADINGS.items():
+            if plain(heading) in headings:
+                columns.setdefault(kind, number)
+    if not columns.keys() & {*_STRONG, "name", "last"}:
+        found = ", ".join(sheet.header())
+        raise UsageError(f"{path.name} has no column Student, Name, ID, Username or Email; its columns: {found}.")
+    rows = []
+    for number in range(1, len(sheet.rows)):
+        cells = {kind: sheet.value(number, column).strip() for kind, column in columns.items()}
+        name = cells.pop("name", "") or " ".join(filter(None, [cells.get("first"), cells.get("last")]))
+        due = _extension(cells.get("extension", ""), path.name, number + 1)
+        strong = {kind: cells.get(kind, "") for kind in _STRONG}
+        if numbered := re.fullmatch(r"\D+(\d+)", strong["lms"]):
+            strong["lms"] = f"moodle:{numbered[1]}"  # Participant 657721, in any language
+        if (name or any(strong.values())) and not is_no_student(name):
+            rows.append(Enrolled(Person(name=name, **strong), due))
+    return Roster(rows)
+
+
+def is_no_student(name: str) -> bool:
+    """Tell whether a row of a Canvas export is not a student: maximum points, posting policy, the test student."""
+    return plain(name) in ("pointspossible", "manualposting", "studenttest", "teststudent")
+
+
+def _extension(text: str, name: str, line: int) -> datetime | None:
+    if not text:
+        return None
+    try:
+        due = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"{name}, line {line}: {text!r} is no date; write 2026-11-22T23:59+01:00.") from None
+    if due.tzinfo is None:
+        raise UsageError(f"{name}, line {line}: {text!r} has no time zone; write 2026-11-22T23:59+01:00.")
+    return due.astimezone(UTC)
+
+
+def read_key(path: Path) -> Key:
+    """Read the key file; an empty key where there is none yet."""
+    try:
+        return Key.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return Key()
+    except (OSError, ValidationError):
+        raise UsageError(f"{path} is not a key file that this version reads; move it away or name another.") from None
+
+
+def write_key(path: Path, key: Key) -> None:
+    """Write the key file, readable by its owner only, at no moment half written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".key")  # made with mode 0600
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump(key.model_dump(mode="json"), file, ensure_ascii=False, indent=1)
+    Path(name).replace(path)
+
+
+def pseudonyms(known: Key, identities: Sequence[str], secrets: Iterable[bytes]) -> dict[str, str]:
+    """Give every identity its pseudonym: the one it has, its own where it is already one (s017), else the next free.
+
+    New ones are numbered in the order of a keyed hash, so that s001 says nothing about the alphabet. The key is made of
+    `secrets`, the students' own work: the same class gets the same pseudonyms, and nobody else can compute them.
+    """
+    given = {line.identity: student for student, line in known.students.items()}
+    for identity in identities:
+        own = re.fullmatch(r"folder:(s\d{3,})", identity)
+        if own and own[1] not in known.students:
+            given.setdefault(identity, own[1])
+    key = hashlib.sha256(b"\0".join(sorted(hashlib.sha256(one).digest() for one in secrets))).digest()
+    new = sorted(
+        {one for one in identities if one not in given},
+        key=lambda one: hmac.digest(key, one.encode("utf-8", "surrogatepass"), "sha256"),
+    )
+    taken = {*known.students, *given.values()}
+    free = (name for number in range(1, len(taken) + len(new) + 1) if (name := f"s{number:03}") not in taken)
+    return given | dict(zip(new, free, strict=False))

@@ -1,0 +1,141 @@
+"""Grades a class: what has a result already is not run again, equal files are run once, every result is kept at once.
+
+`Cohort.grade` fills the store, `Cohort.rows` reads it; whatever happens between them is done over by the next run.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from grader.cohort.records import CohortResult, Entry, Found, Row
+from grader.course import Course, Lab
+from grader.errors import InternalError
+from grader.executors import Done, Executor, Setup, Work
+from grader.results import LabResult, Problem, Score, canonical
+from grader.scoring import problem_result
+from grader.store import Store, is_final, merge, source_digest, split
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What is told when a file has its result."""
+
+    done: int
+    total: int
+    students: Sequence[str]  # who handed it in
+    earned: float | None  # None: the grader failed
+    possible: float
+    seconds: float
+
+
+class Cohort:
+    """One lab, what was handed in for it, and the store that keeps what is known."""
+
+    def __init__(self, course: Course, lab: Lab, found: Found, store: Store) -> None:
+        """Find out which files are equal; nothing runs yet."""
+        self.setup = Setup.of(course, lab)
+        self.lab = lab
+        self._found = found
+        self._store = store
+        self._order = [task.id for task in lab.tasks]
+        self._sources: dict[str, bytes] = {}
+        self._who: dict[str, list[str]] = {}
+        # What failed on our side is not kept: the next run tries again.
+        self._failed: dict[str, dict[str, LabResult] | str] = {}
+        for entry in found.entries:
+            if entry.source is not None and entry.problem is None:
+                digest = source_digest(entry.source)
+                self._sources[digest] = entry.source
+                self._who.setdefault(digest, []).append(entry.student)
+
+    def work(self, regrade: bool = False) -> list[Work]:
+        """Return what has no result yet, the largest first, so that no judge is left with it at the end."""
+        works = []
+        for digest, source in self._sources.items():
+            parts = {} if regrade else self._parts(digest)
+            missing = [task for task in self._order if task not in parts]
+            if not missing and merge(self._order, parts.values()) is None:
+                missing = self._order
+            if missing:
+                works.append(Work(digest, source, tuple(missing)))
+        return sorted(works, key=lambda work: (-len(work.tasks), -len(work.source), work.id))
+
+    @property
+    def files(self) -> int:
+        """How many different files there are to grade."""
+        return len(self._sources)
+
+    def grade(self, works: Sequence[Work], executor: Executor, tell: Callable[[Progress], None]) -> None:
+        """Grade `works` and keep each result as soon as it is there."""
+        for number, done in enumerate(executor.run(works), 1):
+            self._take(done)
+            tell(self._progress(number, len(works), done))
+        # A file that loads now and did not before (or the other way round) has to be judged as one.
+        torn = [
+            Work(work.id, work.source, tuple(self._order))
+            for work in works
+            if work.id not in self._failed and merge(self._order, self._parts(work.id).values()) is None
+        ]
+        for done in executor.run(torn):
+            self._take(done)
+
+    def rows(self) -> Iterator[Row]:
+        """Yield everybody's row, in the order in which they were found."""
+        for entry in self._found.entries:
+            yield Row.of(entry, self._result(entry))
+
+    def _parts(self, digest: str) -> dict[str, LabResult]:
+        return self._store.find(digest, self.setup.digests, self.setup.seed, self.setup.machine)
+
+    def _take(self, done: Done) -> None:
+        if done.result is not None and is_final(done.result):
+            self._store.keep(done.id, self.setup.digests, self.setup.seed, self.setup.machine, done.result)
+            self._failed.pop(done.id, None)
+        else:
+            self._failed[done.id] = split(done.result) if done.result is not None else done.fault or ""
+
+    def _progress(self, number: int, total: int, done: Done) -> Progress:
+        result = done.result
+        durations = result.environment.durations if result and result.environment else {}
+        return Progress(
+            number,
+            total,
+            self._who[done.id],
+            result.score.earned if result is not None and is_final(result) else None,
+            result.score.possible if result is not None else 0.0,
+            durations.get("total", 0.0),
+        )
+
+    def _result(self, entry: Entry) -> LabResult:
+        if entry.source is None or entry.problem is not None:
+            problem = entry.problem or Problem(kind="missing", message="There is no file.")
+            return problem_result(self.lab, self.setup.seed, entry.filename, problem)
+        digest = source_digest(entry.source)
+        failed = self._failed.get(digest, {})
+        if isinstance(failed, str):
+            return _not_graded(self.lab, self.setup.seed, entry.filename, failed)
+        result = merge(self._order, (self._parts(digest) | failed).values())
+        if result is None:
+            raise InternalError(f"the parts of {entry.submission}'s result do not fit together; use --regrade.")
+        return result
+
+
+def _not_graded(lab: Lab, seed: int, filename: str, fault: str) -> LabResult:
+    """Return the record where the grader failed before any check: no points lost, none to be had."""
+    result = problem_result(lab, seed, filename, Problem(kind="grader_error", message=fault))
+    tasks = [task.model_copy(update={"possible": 0.0, "state": "ungraded"}) for task in result.tasks]
+    return result.model_copy(update={"tasks": tasks, "score": Score(earned=0, possible=0)})
+
+
+def canonical_cohort(cohort: CohortResult) -> str:
+    """Return the part of a cohort that must not depend on when, where, by how many or in which order it was graded."""
+    rows = [json.loads(canonical(row)) for row in cohort.rows]
+    data = cohort.model_dump(mode="json", exclude={"rows", "environment"})
+    shown = data["statistics"]
+    for rate in itertools.chain(shown["tasks"], shown["checks"]):
+        rate.pop("seconds")
+    shown["attention"] = [one for one in shown["attention"] if one["kind"] != "slow"]
+    return json.dumps(data | {"rows": rows}, sort_keys=True, ensure_ascii=False, indent=1)

@@ -1,0 +1,262 @@
+"""What a class as a whole shows: how hard each item is, whether it tells students apart, which mistakes they share.
+
+Rows come in one by one and are not kept, so that two thousand take no more memory than they must. Pure functions of
+verdicts; only the seconds depend on the machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import statistics
+from collections.abc import Sequence
+
+from grader.cohort.records import Attention, Cluster, Found, Named, Rate, Row, Statistics
+from grader.course import Lab
+from grader.results import CheckResult, TaskResult
+
+# Below this, a coefficient says more about chance than about the check, and a number about single students.
+ENOUGH = 10
+# An item that correlates less with the rest of the score deserves a look.
+LOW_DISCRIMINATION = 0.2
+SLOW_SHARE = 0.5  # of the task's time limit
+
+Shares = Sequence[Sequence[float | None]]  # one row a student: share of an item's points, None where it has none
+
+
+def correlation(xs: Sequence[float], ys: Sequence[float]) -> float | None:
+    """Return Pearson's r, or None where one of them does not vary."""
+    mean_x, mean_y = math.fsum(xs) / len(xs), math.fsum(ys) / len(ys)
+    sxy = math.fsum((x - mean_x) * (y - mean_y) for x, y in zip(xs, ys, strict=True))
+    sxx = math.fsum((x - mean_x) ** 2 for x in xs)
+    syy = math.fsum((y - mean_y) ** 2 for y in ys)
+    if sxx < 1e-12 or syy < 1e-12:
+        return None
+    return max(-1.0, min(1.0, sxy / math.sqrt(sxx * syy)))
+
+
+def discrimination(points: Sequence[Sequence[float]], item: int) -> float | None:
+    """Return the correlation of an item's points with the sum of all *others*; None where it has none."""
+    return correlation([row[item] for row in points], [math.fsum(row) - row[item] for row in points])
+
+
+def cronbach_alpha(points: Sequence[Sequence[float]]) -> float | None:
+    """Return Cronbach's alpha over the items' points; None for a single item, or where no total differs."""
+    count = len(points[0]) if points else 0
+    if count < 2 or len(points) < 2:
+        return None
+    spread = statistics.variance([math.fsum(row) for row in points])
+    if spread < 1e-12:
+        return None
+    own = math.fsum(statistics.variance([row[item] for row in points]) for item in range(count))
+    return count / (count - 1) * (1 - own / spread)
+
+
+class Gathering:
+    """Takes rows, gives the class's statistics."""
+
+    def __init__(self, lab: Lab) -> None:
+        """Begin with nobody."""
+        self._lab = lab
+        self.finals: list[float] = []  # of everybody who handed something in
+        self._tasks: dict[str, _Item] = {task.id: _Item() for task in lab.tasks}
+        self._checks: dict[str, _Item] = {}
+        self._task_points: list[list[float]] = []
+        self._check_points: list[dict[str, float]] = []
+        self._named: dict[tuple[str, tuple[str, ...]], tuple[str, list[str]]] = {}
+        self._clusters: dict[tuple[str, str], tuple[str, list[str]]] = {}
+        self._attention: dict[tuple[str, str], list[str]] = {}
+        self._submissions = 0
+
+    def add(self, row: Row) -> None:
+        """Take one row."""
+        kind = row.problem.kind if row.problem else None
+        for note in row.notes:
+            self._attend("note", note, row.student)
+        if kind == "grader_error" or any(check.outcome == "grader_error" for check in row.checks):
+            self._attend("grader_error", "The grader itself failed; nothing was deducted. Look before you publish", row)
+        elif kind is not None:
+            self._attend(kind, _first_line(row.problem.message if row.problem else ""), row)
+        if kind != "missing":
+            self._submissions += 1
+            self.finals.append(row.final)
+        for task in row.tasks:
+            if any(check.task == task.id and check.outcome == "timed_out" for check in row.checks):
+                self._attend("timed_out", f"{task.id} was stopped at its time limit", row)
+        if kind is None:
+            self._judge(row)
+
+    def _judge(self, row: Row) -> None:
+        whole = all(check.outcome != "grader_error" for check in row.checks)
+        if whole:
+            self._task_points.append([task.earned for task in row.tasks])
+            self._check_points.append({check.id: check.earned for check in row.checks})
+        durations = row.environment.durations if row.environment else {}
+        for task in row.tasks:
+            checks = [check for check in row.checks if check.task == task.id]
+            self._tasks[task.id].add(
+                task.earned,
+                task.possible,
+                any(check.unstable for check in checks),
+                durations.get(f"task {task.id}"),
+            )
+            self._explain(task, checks, row.student)
+        for check in row.checks:
+            self._checks.setdefault(check.id, _Item()).add(check.earned, check.possible, check.unstable, None)
+
+    def _explain(self, task: TaskResult, checks: Sequence[CheckResult], student: str) -> None:
+        if task.state in ("passed", "not_started", "ungraded"):
+            return
+        found = task.diagnosis
+        if found is not None and found.misconceptions:
+            # "One of several" is one finding: nobody knows which.
+            ids = tuple(" + ".join(ids) for ids in found.misconceptions)
+            self._named.setdefault((task.id, ids), (found.says, []))[1].append(student)
+        else:
+            says = found.says if found is not None else _what_failed(checks)
+            self._clusters.setdefault((task.id, signature(checks)), (says, []))[1].append(student)
+
+    def _attend(self, kind: str, says: str, who: Row | str) -> None:
+        self._attention.setdefault((kind, says), []).append(who if isinstance(who, str) else who.student)
+
+    def finish(self, found: Found) -> Statistics:
+        """Return the statistics of all rows."""
+        points = self._task_points
+        enough = len(points) >= ENOUGH
+        tasks = [
+            self._tasks[task.id].rate(task.id, enough, discrimination(points, i) if enough else None)
+            for i, task in enumerate(self._lab.tasks)
+        ]
+        by_check = [[row[id] for id in self._checks] for row in self._check_points]
+        checks = [
+            item.rate(id, enough, discrimination(by_check, i) if enough else None)
+            for i, (id, item) in enumerate(self._checks.items())
+        ]
+        named = [
+            Named(task=task, misconceptions=list(ids), says=says, students=sorted(students))
+            for (task, ids), (says, students) in self._named.items()
+        ]
+        clusters = [
+            Cluster(task=task, signature=mark, says=says, students=sorted(students))
+            for (task, mark), (says, students) in self._clusters.items()
+        ]
+        named.sort(key=lambda one: (-len(one.students), one.task, one.misconceptions))
+        clusters.sort(key=lambda one: (-len(one.students), one.task, one.signature))
+        return Statistics(
+            students=self._submissions,
+            enough=enough,
+            alpha=_rounded(cronbach_alpha(points)) if enough else None,
+            tasks=tasks,
+            checks=checks,
+            named=named,
+            clusters=clusters,
+            attention=self._what_first(found, tasks, checks, clusters),
+        )
+
+    def _what_first(
+        self, found: Found, tasks: Sequence[Rate], checks: Sequence[Rate], clusters: Sequence[Cluster]
+    ) -> list[Attention]:
+        """Return what a person should look at, the most pressing first."""
+        gathered = [
+            Attention(kind=kind, says=says, students=sorted(students))
+            for (kind, says), students in self._attention.items()
+        ]
+        rank = {"grader_error": 0, "timed_out": 2, "note": 5}  # everything else that could not be graded: 1
+        gathered.sort(key=lambda one: (rank.get(one.kind, 1), one.kind, -len(one.students), one.says))
+        ours = [one for one in gathered if rank.get(one.kind, 1) <= 2]
+        if found.unmatched:
+            ours.append(
+                Attention(kind="unmatched", says="On the roster, and nothing was handed in", students=found.unmatched)
+            )
+        ours += [
+            Attention(kind="unstable", says=f"{rate.id} changed its verdict on the second run for {rate.unstable}")
+            for rate in checks
+            if rate.unstable
+        ]
+        ours += [
+            Attention(
+                kind="cluster", says=f"{one.task}: the same unexplained failure. {one.says}", students=one.students
+            )
+            for one in clusters
+            if len(one.students) >= 3
+        ]
+        ours += [
+            Attention(
+                kind="discrimination",
+                says=f"{rate.id} hardly separates students: its correlation with the rest is {rate.discrimination:.2f}",
+            )
+            for rate in tasks
+            if rate.discrimination is not None and rate.discrimination < LOW_DISCRIMINATION
+        ]
+        limit = self._lab.manifest.limits.cpu_s
+        ours += [
+            Attention(kind="slow", says=f"{rate.id} takes {rate.seconds:.1f} s in the middle, of {limit:g} s allowed")
+            for rate in tasks
+            if rate.seconds is not None and rate.seconds > SLOW_SHARE * limit
+        ]
+        return ours + [one for one in gathered if rank.get(one.kind, 1) > 2]
+
+
+class _Item:
+    """A task's or a check's column."""
+
+    def __init__(self) -> None:
+        self._earned = self._possible = 0.0
+        self._passed = self._graded = self._unstable = 0
+        self._seconds: list[float] = []
+
+    def add(self, earned: float, possible: float, unstable: bool, seconds: float | None) -> None:
+        if possible > 0:
+            self._earned += earned
+            self._possible += possible
+            self._graded += 1
+            self._passed += earned >= possible
+        self._unstable += unstable
+        if seconds is not None:
+            self._seconds.append(seconds)
+
+    def rate(self, id: str, enough: bool, discriminates: float | None) -> Rate:
+        return Rate(
+            id=id,
+            passed=self._passed,
+            graded=self._graded,
+            difficulty=_rounded(self._earned / self._possible) if enough and self._possible else None,
+            discrimination=_rounded(discriminates),
+            unstable=self._unstable,
+            seconds=round(statistics.median(self._seconds), 3) if self._seconds else None,
+        )
+
+
+def signature(checks: Sequence[CheckResult]) -> str:
+    """Return what a task's failures have in common with equal ones: which checks, how, and the same wrong values."""
+    marks = []
+    for check in checks:
+        if check.outcome != "passed":
+            seen = check.evidence
+            values = (seen.where, seen.max_error, seen.in_tolerances, seen.yours) if seen else (check.message,)
+            marks.append([check.id, check.outcome, *values])
+    return hashlib.sha256(json.dumps(marks).encode()).hexdigest()[:10]
+
+
+def _what_failed(checks: Sequence[CheckResult]) -> str:
+    """Return the first failing check's own words."""
+    failed = next((check for check in checks if check.outcome not in ("passed", "skipped")), checks[0])
+    return _first_line(failed.message or failed.title)
+
+
+def _first_line(text: str) -> str:
+    return text.strip().partition("\n")[0][:200]
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
+
+
+def counts(values: Sequence[float], possible: float, bins: int = 20) -> list[int]:
+    """Return how many of `values` lie in each of `bins` equal parts of 0 to `possible`; full marks are in the last."""
+    found = [0] * bins
+    for value in values:
+        share = value / possible if possible else 0.0
+        found[min(bins - 1, max(0, int(share * bins + 1e-9)))] += 1
+    return found

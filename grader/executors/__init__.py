@@ -1,0 +1,59 @@
+"""Who runs the judges: processes of this machine (`local`), or workers of a Dask scheduler (`dask`).
+
+An executor takes work and gives results, in any order; it knows neither students nor the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from grader.course import Course, Lab
+from grader.results import LabResult
+from grader.store import machine_class, task_digests
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What every judge of a run is told first. One that sees another course, or is another kind of machine, refuses."""
+
+    course: Path
+    lab: str
+    seed: int
+    digests: Mapping[str, str]
+    machine: str
+
+    @classmethod
+    def of(cls, course: Course, lab: Lab) -> Setup:
+        """Describe `lab` as it is now."""
+        return cls(course.root.resolve(), lab.id, course.manifest.seed, task_digests(lab), machine_class(lab))
+
+
+@dataclass(frozen=True)
+class Work:
+    """One file to be graded; `tasks` are those that have no result yet."""
+
+    id: str
+    source: bytes
+    tasks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Done:
+    """What came of one piece of work: a result, or the reason why there is none, which is never the student's fault."""
+
+    id: str
+    result: LabResult | None
+    fault: str | None = None
+
+
+class Executor(Protocol):
+    """Runs work. `close` ends everything that it started."""
+
+    def run(self, works: Sequence[Work]) -> Iterator[Done]:
+        """Yield what came of each piece of work as soon as it is known; begin with the first."""
+
+    def close(self) -> None:
+        """End all judges; what is in flight is lost."""

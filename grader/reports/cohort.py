@@ -1,0 +1,262 @@
+"""The page of a class: what needs attention, tasks as test items, shared mistakes, and a matrix of everybody.
+
+One HTML file that fetches nothing; its script only sorts, finds and highlights. Pseudonyms only.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from grader.cohort.records import CohortResult, Rate, Row
+from grader.cohort.statistics import ENOUGH, LOW_DISCRIMINATION, counts
+from grader.manifest import Task
+from grader.reports import words
+from grader.reports.html import anchor
+from grader.reports.pages import environment, script, stylesheet
+
+BINS = 20
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 520, 220, 44, 40, 16
+ATTENTION = 30  # lines; a page that shows five hundred notes shows none
+NAMES = 12  # pseudonyms in one line
+ICONS = {
+    "grader_error": "ours",
+    "timed_out": "time",
+    "unmatched": "none",
+    "unstable": "part",
+    "cluster": "fail",
+    "discrimination": "part",
+    "slow": "time",
+    "note": "none",
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One student's line of the matrix."""
+
+    student: str
+    final: float
+    cells: list[tuple[str, str, str]]  # class, text, the state in words
+    mistakes: list[int]  # numbers of the named mistakes, as the statistics list them
+    state: str
+    isolation: str | None
+
+
+def line(row: Row) -> Line:
+    """Return what the matrix shows of a row; the mistakes are filled in when all rows are known."""
+    cells = []
+    for task in row.tasks:
+        share = task.earned / task.possible if task.possible else 0.0
+        heat = "h4" if share >= 1 else "h3" if share >= 0.8 else "h2" if share >= 0.5 else "h1" if share > 0 else "h0"
+        heat = {"crashed": "hx", "not_started": "hn", "ungraded": "hn"}.get(task.state, heat)
+        text = "–" if task.state in ("not_started", "ungraded") else words.points(task.earned)
+        cells.append((heat, text, words.STATES[task.state]))
+    kind = row.problem.kind if row.problem else None
+    state = words.PROBLEMS.get(kind, words.STOPPED.get(kind, kind)) if kind else ""
+    note = words.isolation(row.environment)
+    return Line(row.student, row.final, cells, [], state, note[0] if note else None)
+
+
+def cohort_page(
+    cohort: CohortResult, tasks: Sequence[Task], lines: Sequence[Line], templates_dir: Path, beside: Sequence[str]
+) -> str:
+    """Return the page. `cohort` needs no rows: `lines` stand for them. `beside` are the files next to it."""
+    css, css_hash = stylesheet(templates_dir, "tokens.css", "cohort.css")
+    js, js_hash = script(templates_dir, "cohort.js")
+    template = environment(templates_dir).get_template("cohort.html")
+    view = _view(cohort, tasks, lines)
+    page = template.render(css=css, css_hash=css_hash, js=js, js_hash=js_hash, beside=list(beside), **view)
+    return page + "\n"
+
+
+def _view(cohort: CohortResult, tasks: Sequence[Task], lines: Sequence[Line]) -> dict[str, Any]:
+    shown = cohort.statistics
+    possible = sum(task.points for task in tasks)
+    finals = [one.final for one in lines if one.state != words.PROBLEMS["missing"]]
+    numbers: dict[str, list[int]] = {}
+    for number, named in enumerate(shown.named):
+        for student in named.students:
+            numbers.setdefault(student, []).append(number)
+    titles = {task.id: words.clean_line(task.title) for task in tasks}
+    lacking = next((one.isolation for one in lines if one.isolation), None)
+    return {
+        "lab": words.clean_line(cohort.lab),
+        "title": words.clean_line(cohort.title),
+        "seed": cohort.seed,
+        "submissions": shown.students,
+        "roster": len(lines) + len(cohort.found.unmatched),
+        "possible": words.points(possible),
+        "median": words.points(statistics.median(finals)) if finals else "–",
+        "full": sum(final >= possible for final in finals),
+        "alpha": _coefficient(shown.alpha),
+        "enough": shown.enough,
+        "needed": ENOUGH,
+        "low": f"{LOW_DISCRIMINATION:.2f}",
+        "environment": _environment(cohort),
+        "isolation": lacking,
+        "attention": [_attention(one.kind, one.says, one.students) for one in shown.attention[:ATTENTION]],
+        "attention_more": max(0, len(shown.attention) - ATTENTION),
+        "histogram": _histogram(finals, possible),
+        "tasks": [
+            _task(rate, n, task, cohort) for n, (rate, task) in enumerate(zip(shown.tasks, tasks, strict=True), 1)
+        ],
+        "scatter": _scatter(shown.tasks) if shown.enough else None,
+        "checks": [_rate(rate) for rate in shown.checks],
+        "named": [
+            {
+                "number": number,
+                "ids": " or ".join(words.clean_line(id) for id in named.misconceptions),
+                "task": titles.get(named.task, named.task),
+                "says": words.shorten(words.clean(named.says), 300),
+                "count": len(named.students),
+                "share": round(100 * len(named.students) / max(1, shown.students), 1),
+                "who": _who(named.students),
+            }
+            for number, named in enumerate(shown.named)
+        ],
+        "clusters": [
+            {
+                "task": titles.get(one.task, one.task),
+                "says": words.shorten(words.clean_line(one.says), 300),
+                "signature": one.signature,
+                "count": len(one.students),
+                "who": _who(one.students),
+            }
+            for one in shown.clusters[:ATTENTION]
+        ],
+        "clusters_more": max(0, len(shown.clusters) - ATTENTION),
+        "lines": [
+            {
+                "student": one.student,
+                "final": words.points(one.final),
+                "cells": one.cells,
+                "mistakes": " ".join(map(str, numbers.get(one.student, []))),
+                "state": one.state,
+            }
+            for one in lines
+        ],
+        "anchors": [anchor(task.id) for task in tasks],
+        "frame": {"width": WIDTH, "height": HEIGHT, "left": LEFT, "top": TOP, "bottom": HEIGHT - BOTTOM},
+    }
+
+
+def _environment(cohort: CohortResult) -> dict[str, Any] | None:
+    env = cohort.environment
+    if env is None:
+        return None
+    minutes, seconds = divmod(round(env.seconds), 60)
+    return {
+        "when": words.when(env.graded_at.isoformat(timespec="seconds")),
+        "took": f"{minutes} min {seconds} s" if minutes else f"{env.seconds:.1f} s",
+        "graded": env.graded,
+        "kept": env.kept,
+        "jobs": words.count(env.jobs, "judge"),
+        "executor": env.executor,
+        "grader": env.grader,
+    }
+
+
+def _coefficient(value: float | None) -> str | None:
+    return None if value is None else f"{value:.2f}".replace("-", "−")
+
+
+def _who(students: Sequence[str]) -> dict[str, Any]:
+    return {"shown": list(students[:NAMES]), "more": max(0, len(students) - NAMES)}
+
+
+def _attention(kind: str, says: str, students: Sequence[str]) -> dict[str, Any]:
+    heading = words.PROBLEMS.get(kind)
+    text = words.clean_line(says)
+    return {
+        "icon": ICONS.get(kind, "crash"),
+        "text": f"{heading}: {text}" if heading and text else heading or text,
+        "who": _who(students),
+    }
+
+
+def _rate(rate: Rate) -> dict[str, Any]:
+    low = rate.discrimination is not None and rate.discrimination < LOW_DISCRIMINATION
+    return {
+        "id": words.clean_line(rate.id),
+        "difficulty": _coefficient(rate.difficulty),
+        "discrimination": _coefficient(rate.discrimination),
+        "low": low,
+        "passed": rate.passed,
+        "graded": rate.graded,
+        "unstable": rate.unstable,
+        "seconds": None if rate.seconds is None else f"{rate.seconds:.2f}",
+    }
+
+
+def _task(rate: Rate, number: int, task: Task, cohort: CohortResult) -> dict[str, Any]:
+    mistakes = [one for one in cohort.statistics.named if one.task == rate.id]
+    return {
+        **_rate(rate),
+        "number": number,
+        "title": words.clean_line(task.title),
+        "possible": words.points(task.points),
+        "top": " or ".join(mistakes[0].misconceptions) if mistakes else "",
+        "top_count": len(mistakes[0].students) if mistakes else 0,
+    }
+
+
+def _histogram(finals: Sequence[float], possible: float) -> dict[str, Any]:
+    """Place one bar per equal part of the points."""
+    found = counts(finals, possible, BINS)
+    highest = max(found, default=0) or 1
+    step = (WIDTH - LEFT - 8) / BINS
+    room = HEIGHT - BOTTOM - TOP
+    bars = []
+    for i, count in enumerate(found):
+        height = round(room * count / highest, 1)
+        low, high = possible * i / BINS, possible * (i + 1) / BINS
+        upper = "" if i == BINS - 1 else " (not included)"
+        bars.append(
+            {
+                "x": round(LEFT + i * step + 1, 1),
+                "width": round(step - 2, 1),
+                "y": round(HEIGHT - BOTTOM - height, 1),
+                "height": height,
+                "count": count,
+                "says": f"{words.count(count, 'student')} with {words.points(low)} to {words.points(high)}{upper}",
+            }
+        )
+    ticks = [
+        (round(LEFT + share * BINS * step, 1), words.points(possible * share)) for share in (0, 0.25, 0.5, 0.75, 1)
+    ]
+    mean = statistics.fmean(finals) if finals else 0.0
+    deviation = statistics.stdev(finals) if len(finals) > 1 else 0.0
+    return {"bars": bars, "ticks": ticks, "highest": highest, "mean": f"{mean:.1f}", "deviation": f"{deviation:.1f}"}
+
+
+def _scatter(rates: Sequence[Rate]) -> dict[str, Any]:
+    """Place each task by difficulty (x, 0 to 1) and discrimination (y, -0.2 to 1)."""
+
+    def at_x(value: float) -> float:
+        return round(LEFT + value * (WIDTH - LEFT - 20), 1)
+
+    def at_y(value: float) -> float:
+        return round(HEIGHT - BOTTOM - (max(-0.2, value) + 0.2) / 1.2 * (HEIGHT - BOTTOM - TOP), 1)
+
+    dots = [
+        {
+            "x": at_x(rate.difficulty),
+            "y": at_y(rate.discrimination),
+            "number": number,
+            "low": rate.discrimination < LOW_DISCRIMINATION,
+            "says": f"task {number}: p {rate.difficulty:.2f}, r {rate.discrimination:.2f}",
+        }
+        for number, rate in enumerate(rates, 1)
+        if rate.difficulty is not None and rate.discrimination is not None
+    ]
+    return {
+        "dots": dots,
+        "x_ticks": [(at_x(value), f"{value:g}") for value in (0.0, 0.25, 0.5, 0.75, 1.0)],
+        "y_ticks": [(at_y(value), f"{value:g}") for value in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)],
+        "zone": at_y(LOW_DISCRIMINATION),
+        "right": WIDTH - 20,
+    }

@@ -1,0 +1,113 @@
+"""Trials on the toy course: one worker for many sources, and what is asked of a bench that trusts them."""
+
+import json
+
+import pytest
+
+from grader.authoring import hollow
+from grader.authoring.pool import _read
+from grader.authoring.trials import Runner, Spec, Trial
+from grader.errors import CourseError
+from tests import toy
+
+WRONG = toy.REFERENCE.replace("x * factor", "x + factor")
+ENDS = toy.REFERENCE.replace("return x * factor", "import os; os._exit(3)")
+
+
+@pytest.fixture(scope="module")
+def runner(tmp_path_factory):
+    course = toy.make(tmp_path_factory.mktemp("course"))
+    one = Runner(course.root, "lab01")
+    yield one
+    one.close()
+
+
+def spec(kind, source, task="scale", ids=("one",), seed=7):
+    return Spec(kind, source, seed, task, tuple(ids), (task,))
+
+
+def test_a_mutant_runs_in_the_worker_of_the_one_before(runner):
+    assert runner.run(spec("mutant", toy.REFERENCE)).rejected_by == []
+    worker = runner._benches[True][0]._worker
+    wrong = runner.run(spec("mutant", WRONG))
+    assert wrong.rejected_by == ["lab01/scale.plain", "lab01/scale.secret"]
+    assert wrong.distance > 5
+    assert runner._benches[True][0]._worker is worker
+    assert runner.run(spec("mutant", toy.REFERENCE)).rejected_by == []
+
+
+def test_a_mutant_that_ends_the_process_harms_no_other(runner):
+    ended = runner.run(spec("mutant", ENDS))
+    assert set(ended.outcomes.values()) == {"crashed"}
+    assert ended.distance is None
+    assert runner.run(spec("mutant", toy.REFERENCE)).rejected_by == []
+
+
+def test_a_mutant_runs_each_check_once(runner):
+    before = runner.run(spec("mutant", WRONG))
+    assert before.unstable == []
+    assert before.named == []  # and is not diagnosed
+
+
+def test_a_misconception_is_named(runner):
+    assert runner.run(spec("misconception", WRONG, ids=["adds"])).named == [["adds"]]
+
+
+def test_hard_coded_answers_pass_visible_checks_only(runner):
+    found = runner.run(spec("hollow", toy.REFERENCE, ids=[f"hollow: {hollow.HARD_CODED}"]))
+    assert found.outcomes == {"lab01/scale.plain": "passed", "lab01/scale.secret": "failed"}
+
+
+def test_a_hollow_answer_that_changes_nothing_does_not_apply(runner):
+    assert runner.run(spec("hollow", toy.REFERENCE)).applies is False
+    source = hollow.hollow(runner._lab, "scale", "zeros")
+    assert runner.run(spec("hollow", source)).applies is True
+
+
+def test_another_seed_reaches_the_hidden_checks(runner):
+    seeds = []
+    for seed in (7, 8):
+        runner.run(spec("seed", toy.REFERENCE, seed=seed))
+        bench = runner._benches[True][0]
+        seeds.append((bench.seed("lab01/scale.plain", True), bench.seed("lab01/scale.secret", False)))
+    assert seeds[0][0] == seeds[1][0]
+    assert seeds[0][1] != seeds[1][1]
+
+
+def test_a_survivor_is_searched_with_the_calls_of_its_checks(runner):
+    source = toy.REFERENCE.replace("x * factor", "x * (factor if factor < 1.9999 or factor > 2.5 else 2.0)")
+    found = runner.run(spec("search", source))
+    assert found.separates is None
+    assert found.searched > 20
+    source = toy.REFERENCE.replace("x * factor", "x * (factor if factor < 3 else 3.0)")
+    assert "4.0: " in runner.run(spec("search", source)).separates.replace(")", "")
+
+
+def test_a_fault_of_the_grader_is_never_a_verdict(tmp_path):
+    broken = toy.CHECKS.replace("compare.scale(randn(seed, 5), -0.5)", "undefined_name")
+    course = toy.make(tmp_path, checks=broken)
+    one = Runner(course.root, "lab01")
+    try:
+        with pytest.raises(CourseError, match="undefined_name"):
+            one.run(spec("mutant", toy.REFERENCE))
+    finally:
+        one.close()
+
+
+def test_a_spec_is_known_by_all_that_can_change_its_outcome():
+    base = spec("mutant", "x")
+    others = [spec("pair", "x"), spec("mutant", "y"), spec("mutant", "x", task="jitter"), spec("mutant", "x", seed=8)]
+    assert len({one.digest for one in [base, *others]}) == 5
+    assert base.digest == spec("mutant", "x").digest
+
+
+def test_a_damaged_journal_gives_what_can_be_read(tmp_path):
+    kept = Trial(kind="mutant", seed=1, earned=0, possible=1, outcomes={"a": "failed"}, distances={"a": None})
+    line = json.dumps({"world": "w", "spec": "s", "trial": kept.model_dump(exclude_defaults=True)})
+    other = line.replace('"w"', '"another"').replace('"s"', '"t"')
+    path = tmp_path / "journal.jsonl"
+    path.write_text("\n".join([line, other, "[]", "null", '{"world": "w"}', line[:30]]), encoding="utf-8")
+    assert _read(path, "w") == {"s": kept}
+    path.write_bytes(b"\xff\xfe")
+    assert _read(path, "w") == {}
+    assert _read(tmp_path / "none", "w") == {}

@@ -1,0 +1,307 @@
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from grader.cli.instructor import _read as read_cohort
+from grader.cohort.diff import differences
+from grader.cohort.records import CohortResult
+from grader.cohort.run import Cohort, canonical_cohort
+from grader.results import Problem
+from grader.store import Store
+from tests import toy
+from tests.cohort.made import Told, entry, found, result
+
+ROOT = Path(__file__).parents[2]
+LAB = toy.LAB.replace("cpu_s = 10", "cpu_s = 2")
+SOURCES = {
+    "right": toy.REFERENCE,
+    "right_too": toy.REFERENCE,
+    "adds": toy.REFERENCE.replace("x * factor", "x + factor"),
+    "scaled": toy.REFERENCE.replace("x * factor", "x * factor * 1.5"),
+    "starter": toy.STARTER,
+    "ends": "import os\nos._exit(3)\n" + toy.REFERENCE,
+    "broken": "def scale(:\n",
+}
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory):
+    return toy.make(tmp_path_factory.mktemp("course") / "toy", lab=LAB)
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store(tmp_path / "results.sqlite") as opened:
+        yield opened
+
+
+def graded(course, store, executor, *entries, regrade=False):
+    cohort = Cohort(course, course.lab("lab01"), found(*entries), store)
+    heard = []
+    cohort.grade(cohort.work(regrade), executor, heard.append)
+    return list(cohort.rows()), heard
+
+
+def hand_in(folder, sources):
+    for name, source in sources.items():
+        (folder / name).mkdir(parents=True)
+        (folder / name / "lab01.py").write_text(source, encoding="utf-8")
+    return folder
+
+
+# -- what is run, and what is not
+
+
+def test_equal_files_are_run_once_and_largest_first(course, store):
+    executor = Told()
+    rows, heard = graded(course, store, executor, entry(1, b"a"), entry(2, b"bbb"), entry(3, b"a"))
+    assert [work.source for work in executor.asked] == [b"bbb", b"a"]
+    assert [one.students for one in heard] == [["s002"], ["s001", "s003"]]
+    assert [row.student for row in rows] == ["s001", "s002", "s003"]
+
+
+def test_what_has_a_result_is_not_run_again_unless_asked(course, store):
+    executor = Told()
+    graded(course, store, executor, entry(1))
+    graded(course, store, executor, entry(1), entry(2, b"new"))
+    assert [work.source for work in executor.asked] == [b"x = 1\n", b"new"]
+    graded(course, store, executor, entry(1), regrade=True)
+    assert len(executor.asked) == 3
+
+
+def test_a_changed_check_runs_its_own_task_only(course, store, tmp_path):
+    executor = Told({b"x = 1\n": result({"draws": "failed"})})
+    graded(course, store, executor, entry(1))
+    changed = toy.make(tmp_path / "changed", lab=LAB, checks=toy.CHECKS.replace("5), -0.5", "6), -0.5"))
+    executor.answers[b"x = 1\n"] = result({"plain": "failed", "draws": "crashed"})
+    [row], _ = graded(changed, store, executor, entry(1))
+    assert [work.tasks for work in executor.asked] == [("scale", "jitter"), ("scale",)]
+    assert {check.id: check.outcome for check in row.checks} == {
+        "lab01/scale.plain": "failed",
+        "lab01/scale.secret": "passed",
+        "lab01/jitter.draws": "failed",  # as it was
+    }
+    assert (row.score.earned, row.score.possible) == (2.0, 7.0)
+
+
+def test_a_file_that_loads_now_and_did_not_before_is_judged_as_one(course, store, tmp_path):
+    executor = Told({b"x = 1\n": result(problem=Problem(kind="import_timed_out", message="Too long."))})
+    graded(course, store, executor, entry(1))
+    changed = toy.make(tmp_path / "changed", lab=LAB, checks=toy.CHECKS.replace("5), -0.5", "6), -0.5"))
+    executor.answers[b"x = 1\n"] = result()
+    [row], _ = graded(changed, store, executor, entry(1))
+    assert [work.tasks for work in executor.asked] == [("scale", "jitter"), ("scale",), ("scale", "jitter")]
+    assert row.problem is None and row.score.earned == 7.0
+
+
+def test_what_failed_on_our_side_costs_nothing_is_said_and_tried_again(course, store):
+    executor = Told({b"a": "3 judges ended", b"b": result({"plain": "grader_error"})})
+    rows, heard = graded(course, store, executor, entry(1, b"a"), entry(2, b"b"), entry(3, b"c"))
+    assert [(row.score.earned, row.score.possible) for row in rows] == [(0, 0), (5, 5), (7, 7)]
+    assert rows[0].problem == Problem(kind="grader_error", message="3 judges ended")
+    assert {task.state for task in rows[0].tasks} == {"ungraded"}
+    assert sorted(one.earned is None for one in heard) == [False, True, True]
+    executor.answers.clear()
+    rows, _ = graded(course, store, executor, entry(1, b"a"), entry(2, b"b"), entry(3, b"c"))
+    assert [row.score.earned for row in rows] == [7, 7, 7]
+    assert sorted(work.source for work in executor.asked[3:]) == [b"a", b"b"]
+
+
+def test_what_cannot_be_read_is_a_row_and_no_work(course, store):
+    executor = Told()
+    said = Problem(kind="missing", message="no lab01.py was handed in.")
+    rows, _ = graded(course, store, executor, entry(1, None, said), entry(2))
+    assert rows[0].problem == said and rows[0].score.possible == 7 and rows[0].final == 0
+    assert len(executor.asked) == 1
+
+
+# -- killed, and taken up again
+
+POINTS = [
+    ("store opened", 1),
+    ("graded", 1),
+    ("before keeping", 4),
+    ("in the transaction", 2),
+    ("after keeping", 3),
+    ("after keeping", 9),
+    ("before the rows", 1),
+    ("before a page", 1),
+    ("after a page", 5),
+    ("before a file takes its place", 11),
+]
+
+
+def run_killed(course, submissions, out, point, number, log):
+    command = [sys.executable, "-m", "tests.cohort.killed"]
+    words = [course.root, submissions, out, point, number, log]
+    return subprocess.run(
+        [*command, *map(str, words)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+
+
+@pytest.fixture(scope="module")
+def class_of_nine(tmp_path_factory):
+    sources = {f"folder{i}": f"x = {'1' * (i + 1)}\n" for i in random.Random(3).sample(range(9), 9)}
+    return hand_in(tmp_path_factory.mktemp("class") / "in", sources)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(course, class_of_nine, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    done = run_killed(course, class_of_nine, folder / "out", "never", 1, folder / "log")
+    assert done.returncode == 0, done.stderr
+    return folder / "out"
+
+
+@pytest.mark.parametrize(("point", "number"), POINTS)
+def test_a_kill_loses_at_most_what_is_in_flight(course, class_of_nine, undisturbed, tmp_path, point, number):
+    out, log = tmp_path / "out", tmp_path / "log"
+    # Who is who is settled first, and outlives the kill.
+    out.mkdir()
+    (out / "students.key.json").write_bytes((undisturbed / "students.key.json").read_bytes())
+    assert run_killed(course, class_of_nine, out, point, number, log).returncode == -signal.SIGKILL
+    if (out / "cohort.json").exists():
+        read_cohort(out)
+    done = run_killed(course, class_of_nine, out, "never", 1, log)
+    assert done.returncode == 0, done.stderr
+    ran = log.read_text().split()
+    assert len(set(ran)) == 9
+    assert len(ran) == 9 + (point in ("graded", "before keeping", "in the transaction"))
+    assert canonical_cohort(read_cohort(out)) == canonical_cohort(read_cohort(undisturbed))
+
+
+# -- the real thing
+
+
+@pytest.fixture(scope="module")
+def real(course, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("real")
+    hand_in(folder / "in", SOURCES)
+    done = toy.grade(folder, "cohort", "lab01", "in", "-o", "out", "--jobs", "2", course=course.root)
+    assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+def scores(folder):
+    return {row.submission: row.score.earned for row in read_cohort(folder).rows}
+
+
+def test_a_class_is_graded(real):
+    folder, done = real
+    assert scores(folder / "out") == {
+        "right": 7,
+        "right_too": 7,
+        "adds": 3,
+        "scaled": 3,
+        "starter": 0,
+        "ends": 0,
+        "broken": 0,
+    }
+    cohort = read_cohort(folder / "out")
+    kinds = {row.submission: row.problem and row.problem.kind for row in cohort.rows}
+    assert kinds["ends"] == "import_crashed" and kinds["broken"] == "syntax_error" and kinds["right"] is None
+    [named] = cohort.statistics.named
+    adds = next(row.student for row in cohort.rows if row.submission == "adds")
+    assert (named.misconceptions, named.students) == (["adds"], [adds])
+    assert sorted(done.stdout.split()) == ["out/cohort.html", "out/cohort.json", "out/grades.csv", "out/items.csv"]
+    assert sum(line.startswith("[") for line in done.stderr.splitlines()) == 5  # one line a file that was run
+    for row in cohort.rows:
+        assert (folder / "out" / "students" / f"{row.student}.html").stat().st_size > 1000
+    head = json.loads((folder / "out" / "cohort.json").read_text())
+    assert list(head)[:4] == ["format_version", "lab", "title", "seed"]
+
+
+def test_one_judge_and_an_interrupted_run_come_to_the_same(real, course, tmp_path):
+    folder, _ = real
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "students.key.json").write_bytes((folder / "out" / "students.key.json").read_bytes())
+    words = [str(toy.GRADE), "cohort", "lab01", str(folder / "in"), "-o", str(out), "--jobs", "1"]
+    environment = {**os.environ, "GRADE_COURSE": str(course.root)}
+    first = subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    for line in first.stderr:
+        if line.startswith("[2/"):
+            first.kill()
+    assert first.wait() == -signal.SIGKILL
+    first.stderr.close()
+    second = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=200)
+    assert second.returncode == 0, second.stderr
+    assert "have their result already" in second.stderr
+    assert canonical_cohort(read_cohort(out)) == canonical_cohort(read_cohort(folder / "out"))
+
+
+def test_the_same_again_runs_nothing(real, course):
+    folder, _ = real
+    before = canonical_cohort(read_cohort(folder / "out"))
+    done = toy.grade(folder, "cohort", "lab01", "in", "-o", "out", course=course.root)
+    assert "5 files have their result already" in done.stderr and "[1/" not in done.stderr
+    assert canonical_cohort(read_cohort(folder / "out")) == before
+
+
+def test_a_dry_run_shows_who_is_who_and_leaves_no_trace(real, course):
+    folder, _ = real
+    done = toy.grade(folder, "cohort", "lab01", "in", "-o", "new", "--dry-run", course=course.root)
+    assert done.returncode == 0 and not (folder / "new").exists()
+    assert len(done.stdout.splitlines()) == 1 + len(SOURCES)
+    assert "right_too" in done.stdout and "byte for byte" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["lab01", "in"], "-o OUT"),
+        (["lab01", "in", "-o", "in/right/lab01.py/out"], "cannot be made"),
+        (["lab01", "nowhere", "-o", "out"], "nowhere"),
+        (["lab01", "in", "-o", "out", "--deadline", "tomorrow"], "'tomorrow' is no time"),
+        (["lab01", "in", "-o", "out", "--deadline", "2026-11-22T12:00"], "time zone"),
+        (["lab09", "in", "-o", "out"], "there is no lab 'lab09'"),
+    ],
+)
+def test_wrong_words_are_answered_with_a_sentence(real, course, words, says):
+    done = toy.grade(real[0], "cohort", *words, course=course.root)
+    assert done.returncode == 2 and says in done.stderr and "Traceback" not in done.stderr
+
+
+# -- what moved
+
+
+def cohort_of(course, store, answers, *entries, regrade=False):
+    rows, _ = graded(course, store, Told(answers), *entries, regrade=regrade)
+    base = {"layout": "folders", "submissions": len(rows), "unmatched": [], "ignored": []}
+    empty = {"students": 0, "enough": False, "alpha": None}
+    lists = dict.fromkeys(("tasks", "checks", "named", "clusters", "attention"), [])
+    return CohortResult.model_validate(
+        {"lab": "lab01", "title": "Toys", "seed": 7, "found": base, "rows": rows, "statistics": empty | lists}
+    )
+
+
+def test_a_diff_says_who_moves_and_by_which_check(course, store):
+    old = cohort_of(course, store, {}, entry(1, b"a"), entry(2, b"b"), entry(3, b"c"), entry(4, b"d"))
+    answers = {b"b": result({"plain": "failed"}), b"a": result({"draws": "crashed"})}
+    new = cohort_of(course, store, answers, entry(1, b"a"), entry(2, b"b"), entry(3, b"c"), entry(5), regrade=True)
+    shown = differences(old, new)
+    assert [(move.student, move.before, move.after, move.checks) for move in shown.moves] == [
+        ("s001", 7.0, 4.0, ["lab01/jitter.draws: passed 3/3 -> crashed 0/3"]),
+        ("s002", 7.0, 5.0, ["lab01/scale.plain: passed 2/2 -> failed 0/2"]),
+    ]
+    assert (shown.gone, shown.new, shown.same) == (["folder 4"], ["folder 5"], 1)
+
+
+def test_the_command_diff_reads_folders_and_refuses_other_files(real, course, tmp_path):
+    folder, _ = real
+    done = toy.grade(folder, "diff", "out", "out/cohort.json", course=course.root)
+    assert done.returncode == 0 and "0 lose points, 0 gain, 0 move otherwise, 7 are unchanged." in done.stdout
+    (tmp_path / "other.json").write_text('{"lab": 3}')
+    assert "no cohort.json of this version" in toy.grade(tmp_path, "diff", "other.json", "other.json").stderr
+    assert toy.grade(tmp_path, "diff", "a", "b").returncode == 2

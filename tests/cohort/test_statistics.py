@@ -1,0 +1,117 @@
+import numpy as np
+import pytest
+
+from grader.cohort.statistics import ENOUGH, Gathering, correlation, counts, cronbach_alpha, discrimination, signature
+from grader.results import Problem
+from tests import toy
+from tests.cohort.made import found, result, row
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    return toy.make(tmp_path_factory.mktemp("course") / "toy").lab("lab01")
+
+
+def gather(lab, *rows, unmatched=()):
+    gathering = Gathering(lab)
+    for one in rows:
+        gathering.add(one)
+    return gathering.finish(found(unmatched=unmatched))
+
+
+def test_alpha_by_hand():
+    # Items' variances 1 and 1, totals 2, 4, 6 with variance 4: 2/1 * (1 - 2/4) = 1, two copies of one item.
+    assert cronbach_alpha([[1, 1], [2, 2], [3, 3]]) == pytest.approx(1.0)
+    # Totals 3, 4, 5: variance 1; items 1, 2, 3 (1) and 2, 2, 2 (0): 2 * (1 - 1/1) = 0.
+    assert cronbach_alpha([[1, 2], [2, 2], [3, 2]]) == pytest.approx(0.0)
+    assert cronbach_alpha([[1, 3], [2, 2], [3, 1]]) is None  # every total is 4
+    assert cronbach_alpha([[1], [2]]) is None
+
+
+def test_discrimination_by_hand():
+    # Item 0 is 0, 1, 1; the rest of the score is 1, 2, 3: r = 0.5 / sqrt(1/3 * 1) = sqrt(3)/2.
+    assert discrimination([[0, 1], [1, 2], [1, 3]], 0) == pytest.approx(3**0.5 / 2)
+    assert correlation([1, 1, 1], [1, 2, 3]) is None
+
+
+def test_the_formulas_against_numpy():
+    random = np.random.default_rng(5)
+    skill = random.normal(size=(200, 1))
+    points = (skill + random.normal(size=(200, 6)) > 0) * np.array([1.0, 2.0, 3.0, 1.0, 2.0, 5.0])
+    for item in range(6):
+        rest = points.sum(1) - points[:, item]
+        assert discrimination(points.tolist(), item) == pytest.approx(np.corrcoef(points[:, item], rest)[0, 1])
+    # alpha from the covariance matrix: k/(k-1) * (1 - trace / sum)
+    covariance = np.cov(points.T)
+    expected = 6 / 5 * (1 - np.trace(covariance) / covariance.sum())
+    assert cronbach_alpha(points.tolist()) == pytest.approx(expected)
+
+
+def test_numbers_need_ten_students(lab):
+    def some(count):
+        return [row(i, result({"draws": "failed"} if i % 2 else {"plain": "failed"})) for i in range(count)]
+
+    few, enough = gather(lab, *some(ENOUGH - 1)), gather(lab, *some(ENOUGH))
+    assert (few.enough, few.alpha) == (False, None)
+    assert {rate.difficulty for rate in few.tasks} == {None} == {rate.discrimination for rate in few.checks}
+    # Who fails one task passes the other: scale has 2 or 4 of 4 points, jitter 3 or 0 of 3.
+    assert enough.enough and [rate.difficulty for rate in enough.tasks] == [0.75, 0.5]
+    assert [rate.discrimination for rate in enough.tasks] == [-1.0, -1.0]
+    assert [(rate.passed, rate.graded) for rate in enough.tasks] == [(5, 10), (5, 10)]
+    assert "discrimination" in {one.kind for one in enough.attention}
+
+
+def test_mistakes_are_ranked_with_who_makes_them(lab):
+    wrong = {"plain": "failed", "secret": "failed"}
+    adds = result(wrong, named={"scale": [["adds"]]})
+    either = result(wrong, named={"scale": [["adds"], ["adds", "other"]]})
+    shown = gather(lab, row(1, either), row(2, adds), row(3, result()), row(4, adds))
+    assert [(one.misconceptions, one.students) for one in shown.named] == [
+        (["adds"], ["s002", "s004"]),
+        (["adds", "adds + other"], ["s001"]),
+    ]
+    assert shown.clusters == []
+
+
+def test_unexplained_failures_group_by_their_wrong_values(lab):
+    same, other = result({"plain": "failed"}), result({"plain": "failed"}, yours="2.0")
+    both = result({"plain": "failed", "secret": "failed"})
+    shown = gather(lab, row(1, other), row(2, same), row(3, same), row(4, same), row(5, both))
+    assert [one.students for one in shown.clusters][0] == ["s002", "s003", "s004"]
+    assert sorted(one.students for one in shown.clusters[1:]) == [["s001"], ["s005"]]
+    assert [one.students for one in shown.attention if one.kind == "cluster"] == [["s002", "s003", "s004"]]
+    assert signature(same.checks) != signature(other.checks)
+
+
+def test_what_we_broke_counts_for_nobody(lab):
+    broken = [row(i, result({"plain": "grader_error"})) for i in range(3)]
+    good = [row(10 + i, result({"draws": "failed"} if i < 5 else None)) for i in range(10)]
+    shown, without = gather(lab, *broken, *good), gather(lab, *good)
+    assert shown.alpha == without.alpha
+    assert [rate.discrimination for rate in shown.tasks] == [rate.discrimination for rate in without.tasks]
+    assert shown.attention[0].kind == "grader_error"
+    assert shown.attention[0].students == ["s000", "s001", "s002"]
+
+
+def test_what_needs_attention_first(lab):
+    late = row(1, result({"plain": "timed_out"}))
+    gone = row(2, result(), source=None, problem=Problem(kind="syntax_error", message="line 3\ncode"))
+    shaky = row(3, result(unstable=["draws"]))
+    noted = row(4, result(seconds=9.0), notes=["Two files."])
+    shown = gather(lab, noted, shaky, gone, late, unmatched=["s009"])
+    kinds = [(one.kind, one.students) for one in shown.attention]
+    assert kinds == [
+        ("syntax_error", ["s002"]),
+        ("timed_out", ["s001"]),
+        ("unmatched", ["s009"]),
+        ("unstable", []),
+        ("note", ["s004"]),
+    ]
+    assert next(one.says for one in shown.attention) == "line 3"
+    slow = gather(lab, *(row(i, result(seconds=0.9 * lab.manifest.limits.cpu_s)) for i in range(2)))
+    assert [one.kind for one in slow.attention] == ["slow", "slow"]
+
+
+def test_scores_are_counted_in_equal_parts():
+    assert counts([0, 0.99, 1, 9.99, 10], 10, bins=10) == [2, 1, 0, 0, 0, 0, 0, 0, 0, 2]
+    assert counts([0.0, 0.0], 0, bins=2) == [2, 0]

@@ -1,0 +1,126 @@
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from grader.errors import UsageError
+from grader.results import Problem, canonical
+from grader.store import Store, is_final, merge, source_digest, split, task_digests
+from tests import toy
+from tests.cohort.made import result
+
+ROOT = Path(__file__).parents[2]
+DIGESTS = {"scale": "aa", "jitter": "bb"}
+WHERE = (7, "this machine")
+
+# Keeps a result and is killed: at the given statement of SQLite, or after `keep` has returned.
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from grader.store import Store
+from tests.cohort.made import result
+store = Store(Path(sys.argv[1]))
+def look(statement):
+    if statement.lower().startswith(sys.argv[2]):
+        os.kill(os.getpid(), signal.SIGKILL)
+store._db.set_trace_callback(look)
+store.keep("one", {"scale": "aa", "jitter": "bb"}, 7, "this machine", result())
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store(tmp_path / "results.sqlite") as opened:
+        yield opened
+
+
+def test_a_result_is_found_again_by_all_that_made_it(store, tmp_path):
+    store.keep("one", DIGESTS, *WHERE, result({"plain": "failed"}))
+    with Store(tmp_path / "results.sqlite") as again:
+        parts = again.find("one", DIGESTS, *WHERE)
+        assert canonical(merge(["scale", "jitter"], parts.values())) == canonical(result({"plain": "failed"}))
+    assert store.find("two", DIGESTS, *WHERE) == {}
+    assert store.find("one", DIGESTS, 8, "this machine") == {}
+    assert store.find("one", DIGESTS, 7, "another machine") == {}
+
+
+def test_a_changed_task_is_missing_and_the_others_stay(store):
+    store.keep("one", DIGESTS, *WHERE, result())
+    assert set(store.find("one", DIGESTS | {"scale": "cc"}, *WHERE)) == {"jitter"}
+
+
+def test_a_later_result_takes_the_place_of_the_earlier(store):
+    store.keep("one", DIGESTS, *WHERE, result())
+    store.keep("one", DIGESTS, *WHERE, result({"draws": "failed"}, tasks=["jitter"]))
+    parts = store.find("one", DIGESTS, *WHERE)
+    assert [parts[task].score.earned for task in ("scale", "jitter")] == [4.0, 0.0]
+
+
+@pytest.mark.parametrize(("point", "kept"), [("insert", set()), ("commit", set()), ("never", set(DIGESTS))])
+def test_a_kill_leaves_a_result_whole_or_not_at_all(tmp_path, point, kept):
+    path = tmp_path / "results.sqlite"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", KILLED, str(path), point], env=environment, timeout=100)
+    assert done.returncode == -signal.SIGKILL
+    with Store(path) as store:
+        assert set(store.find("one", DIGESTS, *WHERE)) == kept
+
+
+def test_what_is_no_store_is_refused(tmp_path):
+    (tmp_path / "a").write_text("no database, but long enough to be taken for one " * 40)
+    with pytest.raises(UsageError, match="cannot be used to keep results"):
+        Store(tmp_path / "a")
+    with sqlite3.connect(tmp_path / "b") as other:
+        other.execute("pragma user_version = 99")
+    other.close()
+    with pytest.raises(UsageError, match="format 99"):
+        Store(tmp_path / "b")
+
+
+def test_parts_that_disagree_on_loading_do_not_merge():
+    broken = Problem(kind="import_crashed", message="It ended.")
+    parts = split(result()) | split(result(tasks=["jitter"], problem=broken))
+    assert merge(["scale", "jitter"], parts.values()) is None
+    ours = split(result()) | split(result(tasks=["jitter"], problem=Problem(kind="grader_error", message="We.")))
+    assert merge(["scale", "jitter"], ours.values()).problem.kind == "grader_error"
+
+
+def test_what_failed_on_our_side_is_not_final():
+    assert is_final(result({"plain": "crashed"}))
+    assert is_final(result(problem=Problem(kind="import_error", message="No.")))
+    assert not is_final(result({"plain": "grader_error"}))
+    assert not is_final(result(problem=Problem(kind="grader_error", message="We.")))
+    assert not is_final(result(problem=Problem(kind="interrupted", message="Ctrl-C.")))
+
+
+def test_a_submission_is_known_by_its_whole_digest():
+    # sha256("abc"), FIPS 180-2, B.1
+    assert source_digest(b"abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+HELPER = "\n\nFACTOR = 3.0\n"
+CHANGES = {
+    "a comment": ({"checks": toy.CHECKS.replace("    compare.jitter", "    # why\n    compare.jitter")}, set()),
+    "one check": ({"checks": toy.CHECKS.replace("randn(seed, 5), -0.5", "randn(seed, 5), -0.25")}, {"scale"}),
+    "one docstring": ({"checks": toy.CHECKS.replace("comes from the generator", "is the generator's")}, {"jitter"}),
+    "a helper": ({"checks": toy.CHECKS + HELPER}, {"scale", "jitter"}),
+    "a known mistake": ({"misconceptions": toy.MISCONCEPTIONS.replace("adds", "sums")}, {"scale"}),
+    "the reference": ({"reference": toy.REFERENCE.replace("x * factor", "factor * x")}, {"scale", "jitter"}),
+    "the reference's blank lines": ({"reference": toy.REFERENCE + "\n\n# the end\n"}, set()),
+    "scenarios": ({"scenarios": "def play():\n    return 1\n"}, {"scale", "jitter"}),
+    "points": ({"lab": toy.LAB.replace("points = 3", "points = 5")}, {"jitter"}),
+    "limits": ({"lab": toy.LAB.replace("memory_mib = 512", "memory_mib = 600")}, {"scale", "jitter"}),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_a_change_of_the_course_touches(tmp_path, change):
+    files, touched = CHANGES[change]
+    before = task_digests(toy.make(tmp_path / "before").lab("lab01"))
+    after = task_digests(toy.make(tmp_path / "after", **files).lab("lab01"))
+    assert {task for task in before if before[task] != after[task]} == touched

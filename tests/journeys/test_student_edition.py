@@ -1,0 +1,187 @@
+"""The student edition, released by an installed course and installed in turn: what it can do, and what it hides."""
+
+from __future__ import annotations
+
+import ast
+import gzip
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from grader.course import Course, Lab, apply_edits, load
+
+from .conftest import SECRET, SEED, Edition
+
+pytestmark = [pytest.mark.wheel, pytest.mark.xdist_group("wheel"), pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="session")
+def course(checkout: Path) -> Course:
+    """The whole course, to know what the edition must not hold."""
+    return load(checkout)
+
+
+def sources(lab: Lab) -> dict[str, str]:
+    """Return what is graded in both editions: right code, and two known mistakes."""
+    found = {"right": lab.reference}
+    for edit in lab.misconceptions[:: (len(lab.misconceptions) + 1) // 2]:
+        edited = apply_edits(lab.reference, [edit])
+        assert edited is not None
+        found[f"{edit.task}/{edit.id}"] = edited
+    return found
+
+
+@pytest.fixture(scope="session")
+def told(course: Course, student: Edition, full: Edition, ground: Path) -> dict[str, dict[str, Any]]:
+    """What both editions say of the same sources."""
+    asked = {lab.id: sources(lab) for lab in course.labs}
+    return {"student": student.told(ground, asked), "full": full.told(ground, asked)}
+
+
+def test_right_code_earns_all_visible_marks_in_every_lab(course: Course, told: dict[str, Any]) -> None:
+    for lab in course.labs:
+        mine, whole = told["student"][lab.id]["right"], told["full"][lab.id]["right"]
+        assert mine["earned"] == mine["possible"] == whole["possible"], lab.id
+        assert set(mine["visible"].values()) == {"passed"}
+        assert mine["visible"] == whole["visible"]
+        assert mine["checks"] == len(mine["visible"]) < whole["checks"]
+
+
+def test_known_mistakes_are_named_there_too(course: Course, told: dict[str, Any]) -> None:
+    exact = 0
+    for lab in course.labs:
+        for name in sources(lab).keys() - {"right"}:
+            task, mistake = name.split("/")
+            mine, whole = told["student"][lab.id][name], told["full"][lab.id][name]
+            assert mine["visible"] == whole["visible"], name
+            assert mine["named"] == whole["named"], name
+            if set(mine["visible"].values()) != {"passed"}:
+                assert [mistake] in mine["named"][task], name
+                exact += mine["named"][task] == [[mistake]]
+    assert exact >= len(course.labs)
+
+
+def test_pictures_are_drawn_from_recorded_answers(course: Course, told: dict[str, Any]) -> None:
+    for lab in course.labs:
+        mine = told["student"][lab.id]["right"]["pictures"]
+        assert mine
+        assert mine == told["full"][lab.id]["right"]["pictures"]
+
+
+def test_a_student_works_through_a_lab(student: Edition, course: Course, ground: Path) -> None:
+    desk = ground / "student-desk"
+    desk.mkdir()
+
+    def grade(*words: str, code: int = 0) -> str:
+        done = student.grade(desk, *words)
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    lab = course.lab("lab01")
+    listed = grade("list")
+    assert all(one.id in listed for one in course.labs)
+    assert "Wrote lab01.py" in grade("start", "lab01")
+    stub = json.loads(grade("lab01", "--json", "-", code=1))
+    assert {check["outcome"] for check in stub["checks"]} == {"skipped"}
+    mistake = next(edit for edit in lab.misconceptions if edit.id == "alpha_not_alpha_bar")
+    wrong = apply_edits(lab.reference, [mistake])
+    assert wrong is not None
+    (desk / "lab01.py").write_text(wrong, encoding="utf-8")
+    assert " ".join(mistake.says.split()[:4]) in " ".join(grade("lab01", code=1).split())
+    assert "add_noise" in grade("read", "lab01")
+    assert "Hint 1" in grade("hint", "lab01", "add_noise")
+    grade("report", "lab01")
+    assert "data:image/png;base64," in (desk / ".grade/lab01/report.html").read_text(encoding="utf-8")
+
+    grade("repro", "lab01", "one_timestep")
+    ran = student.run(desk, "repro_lab01_one_timestep.py")
+    assert ran.returncode == 0, ran.stderr
+    assert "tensor(" in ran.stdout
+
+    for words in (["audit", "lab01"], ["release", "-o", "again"]):
+        said = grade(*words, code=4)
+        assert "student edition" in said
+        assert len(said.strip().splitlines()) == 1
+    assert not (desk / "again").exists()
+
+    (desk / "lab01.py").write_text(lab.reference, encoding="utf-8")
+    right = json.loads(student.grade(desk, "lab01", "--json", "-").stdout)
+    assert right["score"]["earned"] == right["score"]["possible"] > 0
+
+
+def test_the_wheel_holds_the_edition_and_nothing_else(student: Edition, released: Path) -> None:
+    names = zipfile.ZipFile(student.wheel).namelist()
+    assert "+student" in student.wheel.name
+    kinds = {name.split("/")[2] for name in names if name.startswith("grader/_course/")}
+    assert kinds == {"exercises", "fixtures", "templates"}
+    allowed = {"answers.bin", "checks.py", "figures.py", "hints.toml", "lab.toml", "misconceptions.toml"}
+    allowed |= {"page.md", "scenarios.py", "starter.py"}
+    for folder in (released / "exercises").glob("lab*"):
+        assert {path.name for path in folder.iterdir()} <= allowed
+    assert not [name for name in names if "__pycache__" in name or name.endswith(".pyc")]
+
+
+def texts(folder: Path) -> dict[Path, str]:
+    """Return all files as text, recorded answers unpacked."""
+    found = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        body = gzip.decompress(path.read_bytes()) if path.suffix == ".bin" else path.read_bytes()
+        found[path.relative_to(folder)] = body.decode("latin-1" if path.suffix == ".bin" else "utf-8")
+    return found
+
+
+def telling(lab: Lab) -> set[str]:
+    """Return the lines of code that nobody may find: of the reference, of hidden checks, of edits."""
+    lines: list[str] = []
+    secret = [lab.reference]
+    checks = lab.checks_path.read_text(encoding="utf-8")
+    for node in ast.parse(checks).body:
+        marks = [ast.unparse(mark) for mark in getattr(node, "decorator_list", [])]
+        if any("check(" in mark and "visible=True" not in mark for mark in marks):
+            secret.append(ast.get_source_segment(checks, node) or "")
+    for text in secret:
+        documented = {
+            number
+            for node in ast.walk(ast.parse(text))
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+            for number in range(node.lineno, (node.end_lineno or 0) + 1)
+        }
+        lines += [line for number, line in enumerate(text.splitlines(), 1) if number not in documented]
+    lines += [line for edit in lab.misconceptions for piece in edit.replacements for line in piece.put.splitlines()]
+    return {line.strip() for line in lines if len(line.strip()) > 30 and not line.startswith(("from ", "import "))}
+
+
+def test_nothing_is_given_away(course: Course, released: Path) -> None:
+    shown = texts(released)
+    for path, text in shown.items():
+        assert SECRET not in text, path
+        assert str(SEED) not in text, path
+    told = {path: text for path, text in shown.items() if path.parts[0] in ("exercises", "fixtures")}
+    assert len(told) > 40
+    public = "".join(text for path, text in told.items() if path.name in ("starter.py", "checks.py"))
+    found = 0
+    for lab in course.labs:
+        lines = {line for line in telling(lab) if line not in public}
+        assert len(lines) > 20
+        for path, text in told.items():
+            given = [line for line in lines if line in text]
+            assert not given, (path, given)
+            found += sum(line in text for line in lab.starter.splitlines() if len(line) > 30)
+    assert found  # such lines can be found
+
+
+def test_answers_are_recorded_to_visible_calls_only(course: Course, released: Path, told: dict[str, Any]) -> None:
+    for lab in course.labs:
+        packed = (released / "exercises" / lab.folder.name / "answers.bin").read_bytes()
+        entries = json.loads(gzip.decompress(packed).partition(b"\n")[0])["entries"]
+        right = told["full"][lab.id]["right"]
+        calls = {call for _, call, _ in entries}
+        assert calls >= set(right["visible calls"])
+        assert len(right["hidden calls"]) > 3
+        assert not calls & set(right["hidden calls"])
+        tasks = {name.split("/")[1].split(".")[0] for name in right["visible"]}
+        mistakes = {(f"{edit.task}/{edit.id}",) for edit in lab.misconceptions if edit.task in tasks}
+        assert {tuple(edits) for edits, _, _ in entries} == {(), *mistakes}
