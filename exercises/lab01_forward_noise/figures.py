@@ -269,7 +269,7 @@ def where_the_loss_comes_from(play) -> Chart:
     """What a model that answers 0 has to pay at each timestep, with and without weights."""
     x0 = array(np.stack([sprite("circle", "yellow", size=8)]))
     series = []
-    for label, gamma in (("all alike", None), ("Min-SNR, γ = 5", GAMMA)):
+    for label, gamma in (("loss without weights", None), ("loss with Min-SNR, γ = 5", GAMMA)):
         yours, reference = play.scenario(
             "loss_by_timestep",
             x0=x0,

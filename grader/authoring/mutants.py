@@ -135,13 +135,15 @@ def _slips(definition: ast.AST, text: Text) -> Iterator[tuple[ast.AST, str, str]
 
 
 def _is_prose(node: ast.AST, text: Text) -> bool:
-    """Tell whether a node is a docstring or an annotation, or within one: a slip there is none."""
+    """Tell whether a node is a docstring, an annotation or an error's message, or within one: a slip there is none."""
     while (parent := text.parents.get(node)) is not None:
         if isinstance(parent, ast.Expr) and isinstance(node, ast.Constant):
             return True
         if any(getattr(parent, field, None) is node for field in ("annotation", "returns")):
             return True
         if isinstance(parent, (ast.FunctionDef, ast.ClassDef)) and node in parent.decorator_list:
+            return True
+        if isinstance(parent, ast.Raise):
             return True
         node = parent
     return False
@@ -333,7 +335,8 @@ def dim(node: ast.AST, text: Text) -> Iterator[Slip]:
     """Take another axis."""
     if isinstance(node, ast.expr) and _is_dim(node, text):
         value = _whole(node)
-        for other in (value + 1, value - 1) if value is not None else ():
+        # 0 and -1 are the same axis where there is only one, so neither stands in for the other.
+        for other in {None: (), 0: (1,), -1: (-2,)}.get(value, (value + 1, value - 1) if value is not None else ()):
             yield node, str(other)
 
 
@@ -477,6 +480,8 @@ def related_function(node: ast.AST, text: Text) -> Iterator[Slip]:
         name = _called(node)
         function = text.of(node.func)
         for other in _RELATIVES.get(name, ()):
+            if other == "view" and not isinstance(getattr(node.func, "value", None), ast.Name):
+                continue  # what was just computed is contiguous; what was given may not be
             yield node, f"{function[: len(function) - len(name)]}{other}{text.of(node)[len(function) :]}"
 
 
@@ -642,6 +647,8 @@ def _is_needed(node: ast.AST, text: Text) -> bool:
         statement = text.parents[statement]
     if any(isinstance(n, ast.Name) and n.id == node.id and isinstance(n.ctx, ast.Store) for n in ast.walk(statement)):
         return False  # it gets a new value here: what is read further down is that one
+    if isinstance(statement, ast.Return):
+        return False
     after = text.span(statement)[1]
     reads = [n for n in ast.walk(scope) if isinstance(n, ast.Name) and n.id == node.id and isinstance(n.ctx, ast.Load)]
     return any(text.span(n)[0] >= after for n in reads)

@@ -1,8 +1,8 @@
 """Which known mistake does it look like? Edited references answer the calls that the student's code answered.
 
 Only an edit that gives the same wrong answers on *all* calls of the task is named; one call never names anything, since
-many mistakes coincide on it. Where nothing fits, facts are given instead: scale, sign, axes, what passes. "Behaves like",
-never "you wrote".
+many mistakes coincide on it. Where nothing fits, facts are given instead: scale, sign, axes, what passes. "Behaves
+like", never "you wrote".
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from grader.results import Diagnosis
 from grader.sandbox.client import Budget
 from grader.sandbox.values import Tensor
 
-# How many answers of edited references a task's diagnosis may ask for. A count, not a time: the same mistake must have the
-# same name on a busy machine. 15 edits and their 105 pairs take some 150 calls, one or two milliseconds each.
+# How many answers of edited references a task's diagnosis may ask for. A count, not a time: the same mistake must have
+# the same name on a busy machine. 15 edits and their 105 pairs take some 150 calls, one or two milliseconds each.
 CALLS_PER_TASK = 500
 # Only where an edit hangs or the machine stands still.
 BACKSTOP_S = 20.0

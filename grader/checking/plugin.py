@@ -19,7 +19,6 @@ from grader.results import OUR_FAULT, Evidence, Frame
 from grader.sandbox.client import Answer, Error
 from grader.submission import Submission
 
-
 MAX_CODE = 200  # characters of a line that are quoted
 
 

@@ -30,6 +30,7 @@ COMMANDS = {
     "new": ("author", "Write the files of a new lab, to start from."),
     "cohort": ("instructor", "Grade a class: a folder or a zip file of submissions."),
     "diff": ("instructor", "Say whose score moves between two gradings, and by which check."),
+    "export": ("export", "Fill in a gradebook of Canvas or Moodle, write feedback and Gradescope results."),
     "audit": ("author", "Prove that a lab's checks reject wrong code and accept right code."),
     "release": ("author", "Build the student edition: no reference, no hidden checks."),
 }

@@ -39,6 +39,10 @@ SHOWN = 8  # lines of what needs attention, and pseudonyms in one
     "-o", "target", metavar="OUT", type=click.Path(path_type=Path), help="The folder to write; kept results are reused."
 )
 @click.option("--jobs", type=click.IntRange(1), metavar="N", help="How many judges; default: one a core.")
+@click.option("--executor", type=click.Choice(["local", "dask"]), default="local", help="Where judges run.")
+@click.option(
+    "--scheduler", metavar="ADDRESS", help="A Dask scheduler that runs already; default: one is started here."
+)
 @click.option("--roster", type=click.Path(path_type=Path), metavar="FILE", help="The class list: who is missing?")
 @click.option(
     "--layout", type=click.Choice(LAYOUTS), default="auto", help="How the submissions lie; default: found out."
@@ -61,6 +65,8 @@ def cohort_command(
     submissions: Path,
     target: Path | None,
     jobs: int | None,
+    executor: str,
+    scheduler: str | None,
     roster: Path | None,
     layout: str,
     deadline: str | None,
@@ -76,6 +82,8 @@ def cohort_command(
     from grader.cohort.find import find
     from grader.cohort.overrides import Adjustments, check_students, read_adjustments
 
+    if scheduler is not None and executor != "dask":
+        raise UsageError("--scheduler needs --executor dask.")
     course = open_course(course_dir)
     lab = course.lab(lab_id)
     due = _time(deadline)
@@ -96,7 +104,7 @@ def cohort_command(
     found = find(submissions, lab, layout=layout, roster=roster, deadline=due, key_path=target / KEY_FILE)
     check_students(adjustments, [*(entry.student for entry in found.entries), *found.unmatched])
     click.echo(_found_line(found), err=True)
-    ctx.exit(_grade(course, lab, found, target, jobs or _cores(), due, adjustments, regrade))
+    ctx.exit(_grade(course, lab, found, target, jobs or _cores(), executor, scheduler, due, adjustments, regrade))
 
 
 def _time(text: str | None) -> datetime | None:
@@ -142,6 +150,8 @@ def _grade(
     found: Found,
     target: Path,
     jobs: int,
+    kind: str,
+    scheduler: str | None,
     due: datetime | None,
     adjustments: Adjustments,
     regrade: bool,
@@ -158,7 +168,8 @@ def _grade(
         if kept:
             click.echo(f"{kept} files have their result already", err=True)
         if works:
-            executor = _executor(cohort.setup, lab, min(jobs, len(works)))
+            executor = _executor(kind, scheduler, cohort.setup, lab, min(jobs, len(works)))
+            jobs = executor.jobs
             tell, done = _progress()
             try:
                 cohort.grade(works, executor, tell)
@@ -170,7 +181,7 @@ def _grade(
                 done()
         environment = CohortEnvironment(
             grader=__version__,
-            executor="local",
+            executor=kind,
             jobs=jobs,
             graded_at=datetime.now(UTC).replace(microsecond=0),
             graded=len(works),
@@ -181,10 +192,15 @@ def _grade(
     return _summary(result, target)
 
 
-def _executor(setup: Setup, lab: Lab, jobs: int) -> Executor:
+def _executor(kind: str, scheduler: str | None, setup: Setup, lab: Lab, jobs: int) -> Executor:
+    deadline_s = 300 + 10 * len(lab.tasks) * lab.manifest.limits.cpu_s
+    if kind == "dask":
+        from grader.executors.dask import DaskExecutor
+
+        return DaskExecutor(setup, jobs, deadline_s, scheduler)
     from grader.executors.local import LocalExecutor
 
-    return LocalExecutor(setup, jobs, deadline_s=300 + 10 * len(lab.tasks) * lab.manifest.limits.cpu_s)
+    return LocalExecutor(setup, jobs, deadline_s)
 
 
 def _progress() -> tuple[Callable[[Progress], None], Callable[[], None]]:
@@ -218,7 +234,7 @@ def _publish(
 ) -> CohortResult:
     """Write everything, one student after the other; each file whole or not at all."""
     from grader.cli import desk
-    from grader.cohort.gradebooks import csv_bytes, grades_head, grades_lines, items_table
+    from grader.cohort.gradebooks import csv_bytes, grades_head, grades_lines, items_table, told
     from grader.cohort.overrides import adjust
     from grader.cohort.records import CohortResult, FoundSummary
     from grader.cohort.statistics import Gathering
@@ -255,7 +271,9 @@ def _publish(
             gathering.add(row)
             lines.append(line(row))
             own = row.model_copy(update={"submission": row.digest})
-            page = student_page(own, page_url=None, hints=lab.hints, templates_dir=course.templates)
+            page = student_page(
+                own, page_url=None, hints=lab.hints, templates_dir=course.templates, adjustments=told(row)
+            )
             desk.write(target / "students" / f"{row.student}.html", page)
             file.write((",\n" if number else "\n") + row.model_dump_json())
         result = head.model_copy(update={"statistics": gathering.finish(found), "environment": environment})
@@ -291,7 +309,7 @@ def diff_command(old: Path, new: Path) -> None:
     """Say whose score moves from OLD to NEW, and by which check: two cohort.json files, or their folders."""
     from grader.cohort.diff import differences
 
-    found = differences(_read(old), _read(new))
+    found = differences(read_cohort(old), read_cohort(new))
     for move in found.moves:
         click.echo(f"{move.student}  {move.before:g} -> {move.after:g}  ({move.after - move.before:+g})")
         for sentence in move.checks:
@@ -306,7 +324,8 @@ def diff_command(old: Path, new: Path) -> None:
     )
 
 
-def _read(path: Path) -> CohortResult:
+def read_cohort(path: Path) -> CohortResult:
+    """Read a cohort.json, or the one in a folder."""
     from pydantic import ValidationError
 
     from grader.cohort.records import CohortResult

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -176,11 +176,13 @@ def _chosen(files: Sequence[File], lab: Lab) -> tuple[File, list[File]]:
     files, trouble = _opened(files)
     wanted = f"{lab.id}.py"
     python = [file for file in files if file.filename.lower().endswith(".py")]
-    for candidates in (
-        [file for file in python if file.filename.lower() == wanted],
-        [file for file in python if lab.id in file.filename.lower()],
-        _defining(python, lab) or (python if len(python) == 1 else []),
-    ):
+    ways: Sequence[Callable[[], list[File]]] = (
+        lambda: [file for file in python if file.filename.lower() == wanted],
+        lambda: [file for file in python if lab.id in file.filename.lower()],
+        lambda: _defining(python, lab) or (python if len(python) == 1 else []),
+    )
+    for way in ways:
+        candidates = way()
         readable = [file for file in candidates if file.member.refused is None]
         if len(readable) == 1 or (readable and _alike(readable)):
             return readable[0], []

@@ -155,7 +155,14 @@ def grades_lines(row: Row, tasks: Sequence[str], key: Key | None = None) -> list
     if key is None:
         return [[row.student, row.submission, *told]]
     return [
-        [row.student, row.submission, person.name, person.email, person.sid or person.login or person.lms, *told]
+        [
+            row.student,
+            row.submission,
+            person.name,
+            person.email,
+            person.sid or person.login or person.lms.rpartition(":")[2],
+            *told,
+        ]
         for person in _people(key, row.student)
     ]
 
@@ -167,6 +174,12 @@ def adjustments(row: Row) -> list[str]:
         f" {made.before:g} -> {made.after:g}. {made.why}"
         for made in row.adjustments
     ]
+
+
+def told(row: Row) -> list[str]:
+    """What a student's page says of the adjustments: each one, and the score that counts."""
+    final = f"After this your score is {row.final:g} of {row.score.possible:g} points; below is what was graded."
+    return [*adjustments(row), final] if row.adjustments else []
 
 
 def items_table(rows: Iterable[Row]) -> Iterator[list[Any]]:

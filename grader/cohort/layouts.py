@@ -400,9 +400,12 @@ def _tree(git: Path, commit: str) -> list[File]:
 
 
 def _git(git: Path, *words: str) -> bytes:
-    """Ask a clone; b"" when it cannot answer. Its configuration may name no programs, and nothing is fetched."""
-    command = ["git", f"--git-dir={git}", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"]
-    command += ["-c", "protocol.allow=never", *words]
+    """Ask a clone; b"" when it cannot answer.
+
+    Only commands that run no hooks are asked. An object that is missing is not fetched: that would run what the clone's
+    configuration names.
+    """
+    command = ["git", f"--git-dir={git}", "-c", "protocol.allow=never", *words]
     clean = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     clean |= {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
     try:

@@ -52,6 +52,10 @@ class Done:
 class Executor(Protocol):
     """Runs work. `close` ends everything that it started."""
 
+    @property
+    def jobs(self) -> int:
+        """How many judges there are."""
+
     def run(self, works: Sequence[Work]) -> Iterator[Done]:
         """Yield what came of each piece of work as soon as it is known; begin with the first."""
 

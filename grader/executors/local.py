@@ -56,7 +56,7 @@ class LocalExecutor:
     def __init__(self, setup: Setup, jobs: int, deadline_s: float, command: Sequence[str] = JUDGE) -> None:
         """Take what judges are told. `deadline_s`: past it a judge that says nothing is ended."""
         self._setup = json.dumps(asdict(setup) | {"course": str(setup.course)}).encode() + b"\n"
-        self._jobs = jobs
+        self.jobs = jobs
         self._command = list(command)
         self._deadline_s = deadline_s
         self._judges: list[_Judge] = []
@@ -70,7 +70,7 @@ class LocalExecutor:
         self._waiting = collections.deque(_Task(work, _line(work)) for work in works)
         open_tasks = len(works)
         while open_tasks:
-            while len(self._judges) < min(self._jobs, open_tasks):
+            while len(self._judges) < min(self.jobs, open_tasks):
                 self._start()
             self._hand_out()
             for done in self._listen():

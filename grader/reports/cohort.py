@@ -199,7 +199,7 @@ def _task(rate: Rate, number: int, task: Task, cohort: CohortResult) -> dict[str
         "number": number,
         "title": words.clean_line(task.title),
         "possible": words.points(task.points),
-        "top": " or ".join(mistakes[0].misconceptions) if mistakes else "",
+        "top": words.clean_line(" or ".join(mistakes[0].misconceptions)) if mistakes else "",
         "top_count": len(mistakes[0].students) if mistakes else 0,
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -38,12 +39,23 @@ PICTURE_ROOM = 150_000
 BAR_WIDTH = 480
 
 
-def student_page(result: LabResult, *, page_url: str | None, hints: dict[str, list[str]], templates_dir: Path) -> str:
-    """Return the page of one result. `page_url` is the lab's page, to which explanations link."""
+def student_page(
+    result: LabResult,
+    *,
+    page_url: str | None,
+    hints: dict[str, list[str]],
+    templates_dir: Path,
+    adjustments: Sequence[str] = (),
+) -> str:
+    """Return the page of one result. `page_url` is the lab's page, to which explanations link.
+
+    `adjustments` are sentences about what changed the score after grading; the page shows the score as graded.
+    """
     result = for_student(result)
     css, css_hash = stylesheet(templates_dir, "tokens.css", "student.css")
     template = environment(templates_dir).get_template("student.html")
-    return template.render(css=css, css_hash=css_hash, **_view(result, page_url, hints)) + "\n"
+    told = [words.shorten(words.clean_line(says), MAX_TEXT) for says in adjustments]
+    return template.render(css=css, css_hash=css_hash, adjustments=told, **_view(result, page_url, hints)) + "\n"
 
 
 def _view(result: LabResult, page_url: str | None, hints: dict[str, list[str]]) -> dict[str, Any]:

@@ -33,6 +33,8 @@ PROBLEMS = {
     "symlink": "The file is a link",
     "unreadable": "The file cannot be read",
     "not_a_file": "This is no file",
+    "bad_archive": "The archive cannot be opened",
+    "unsafe_archive": "The archive is not safe to open",
     "too_large": "The file is too large",
     "empty": "The file is empty",
     "not_text": "The file is no readable text",

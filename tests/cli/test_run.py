@@ -248,8 +248,8 @@ def test_ctrl_c_keeps_what_was_graded(tmp_path):
     root = toy.make(tmp_path / "toy", lab=toy.LAB.replace("cpu_s = 10", "cpu_s = 60")).root
     fifo = tmp_path / "here"
     os.mkfifo(fifo)
-    loop = f"open({str(fifo)!r}, 'w').write('x')\n    while True:\n        pass\n    return x + torch"
-    write(tmp_path, toy.REFERENCE.replace("return x + torch", loop))
+    loop = f"    if factor < 0:\n        open({str(fifo)!r}, 'w').write('x')\n        while True:\n            pass\n"
+    write(tmp_path, toy.REFERENCE.replace("    return x * factor", loop + "    return x * factor"))
     # A session of its own: Ctrl-C reaches the whole process group, as from a keyboard. Without isolation the student's
     # code can say when it is running.
     process = subprocess.Popen(
@@ -271,13 +271,13 @@ def test_ctrl_c_keeps_what_was_graded(tmp_path):
     assert process.returncode == 130 and "Traceback" not in err
     assert result.problem is not None and result.problem.kind == "interrupted"
     outcomes = {check.id.split("/")[1]: check.outcome for check in result.checks}
-    assert outcomes == {"scale.plain": "passed", "scale.secret": "passed", "jitter.draws": "skipped"}
+    assert outcomes == {"scale.plain": "passed", "jitter.draws": "passed", "scale.secret": "skipped"}
     # The points of what was not reached are not given to what was.
-    assert (result.score.earned, result.score.possible) == (4, 7)
+    assert (result.score.earned, result.score.possible) == (5, 7)
     kept = LabResult.model_validate_json((tmp_path / ".grade" / "lab01" / "result.json").read_bytes())
     assert canonical(kept) == canonical(result)
     page = (tmp_path / ".grade" / "lab01" / "report.html").read_text()
-    assert "Interrupted before the end" in page and "<title>4/7 " in page
+    assert "Interrupted before the end" in page and "<title>5/7 " in page
 
 
 # The same verdict whichever way it runs
@@ -384,11 +384,16 @@ def test_read_and_list_and_status(tmp_path, course):
     assert "3 of 7 points" in status and "1 task to do" in status and "Next: grade lab01" in status
 
 
-def test_a_task_that_was_graded_alone_does_not_make_the_lab_done(tmp_path, course):
+def test_the_last_whole_result_stays_when_a_task_is_graded_alone(tmp_path, course):
     write(tmp_path, toy.REFERENCE)
-    assert grade(tmp_path, "lab01", "--task", "scale", course=course).returncode == 0
+    done = grade(tmp_path, "lab01", "--task", "scale", course=course)
+    assert done.returncode == 0 and done.stderr == ""
+    assert "not started" in grade(tmp_path, course=course).stdout
+    write(tmp_path, toy.REFERENCE.replace("x * factor", "x + factor"))
+    assert grade(tmp_path, "lab01", course=course).returncode == 1
+    assert grade(tmp_path, "lab01", "--task", "jitter", course=course).returncode == 0
     status = grade(tmp_path, course=course).stdout
-    assert "1 task to do" in status and "done" not in status
+    assert "3 of 7 points" in status and "1 task to do" in status
 
 
 def test_repro_writes_a_script_that_runs_and_prints(tmp_path, course):

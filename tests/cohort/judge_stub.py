@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+from pathlib import Path
 
 from tests.cohort.made import result
 
@@ -29,8 +30,8 @@ for line in sys.stdin:
     if words[0] == "kills":
         print("a last word", file=sys.stderr, flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
-    elif words[0] == "kills-once" and not os.path.exists(words[1]):  # noqa: PTH110 - a program of its own
-        open(words[1], "w").close()  # noqa: PTH123, SIM115
+    elif words[0] == "kills-once" and not Path(words[1]).exists():
+        Path(words[1]).touch()
         os.kill(os.getpid(), signal.SIGKILL)
     elif words[0] == "hangs":
         signal.pause()

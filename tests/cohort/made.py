@@ -101,6 +101,8 @@ def found(*entries: Entry, unmatched: Sequence[str] = ()) -> Found:
 class Told:
     """An executor that answers from a table (source -> result or fault), and remembers what it was asked."""
 
+    jobs = 1
+
     def __init__(self, answers: dict[bytes, LabResult | str] | None = None) -> None:
         self.answers = answers or {}
         self.asked: list[Work] = []

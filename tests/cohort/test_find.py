@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from grader.cohort import archives
 from grader.cohort.find import find, mapping
 from grader.cohort.roster import read_key
 from grader.errors import UsageError
@@ -171,6 +172,7 @@ def test_the_file_that_is_meant_is_found_and_said(tmp_path, found, files, filena
             "unsafe_archive",
             "holds more than 2000 files.",
         ),
+        ({"lab01.zip": packed({f"{n:04}" * 1000: b"" for n in range(300)})}, "unsafe_archive", "lists far more files"),
         ({"lab01.zip": packed({"lab01.py": source("a")})[:-40]}, "bad_archive", "lab01.zip"),
         ({"lab01.zip": os.urandom((16 << 20) + 1)}, "too_large", "lab01.zip is larger than 16 MiB."),
     ],
@@ -182,6 +184,20 @@ def test_what_cannot_be_graded_is_an_entry_with_a_sentence_and_stops_nobody(tmp_
     ann = entries["ann"]
     assert ann.source is None and ann.problem.kind == kind and says in ann.problem.message
     assert entries["bob"].source == source("b")
+
+
+def test_an_archive_that_would_unpack_to_too_much(tmp_path, found, monkeypatch):
+    monkeypatch.setattr(archives, "MAX_INNER_UNPACKED", 3 << 20)
+    files = {"lab01.py": source("a")} | {f"{n}.txt": os.urandom(1 << 20) for n in range(4)}
+    subs = lay(tmp_path / "subs", {"ann/lab01.zip": packed(files), "bob/lab01.py": source("b")})
+    assert "would unpack to more than 3 MiB" in by_name(found(subs))["ann"].problem.message
+
+
+def test_junk_is_no_submission(tmp_path, found):
+    subs = lay(tmp_path / "subs", {"ann/__pycache__/lab01.py": source("a"), "ann/.DS_Store": b"x"})
+    entries = by_name(found(lay(subs, {"bob/lab01.py": source("b"), "bob/.venv/lab01.py": source("c")})))
+    assert entries["ann"].problem.message == "no lab01.py was handed in."
+    assert entries["bob"].source == source("b") and entries["bob"].notes == []
 
 
 def test_an_empty_folder_is_a_student_without_a_file(tmp_path, found):
@@ -219,7 +235,7 @@ def test_links_passwords_and_ways_out_of_the_instructors_own_archive(tmp_path, f
         "carl": None,
         "dora": "bad_archive",
     }
-    assert "encrypted" in entries["dora"].problem.message
+    assert entries["dora"].problem.message == "dora/lab01.py is encrypted; hand it in without a password."
     assert [line.split()[0] for line in result.ignored] == ["../evil/lab01.py", "/abs/lab01.py", "C:/win/lab01.py"]
 
 
@@ -448,7 +464,7 @@ def repository(folder, commits):
         done = subprocess.run(["git", *words], cwd=folder, env=clean, capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     git("init", "-q")
     for files, tag in commits:
         lay(folder, files)
@@ -472,6 +488,9 @@ def test_clones_with_submit_tags(tmp_path, found):
     repository(subs / "bob", [({"lab01.py": source("head"), "sub/x.py": b""}, None)])
     (subs / "bob" / "lab01.py").write_bytes(source("not committed"))
     (subs / "cat" / ".git").mkdir(parents=True)
+    (subs / "dan").mkdir()
+    (subs / "dan" / "lab01.py").symlink_to("other.py")
+    repository(subs / "dan", [({"other.txt": b""}, None)])
     result = found(subs, deadline=DEADLINE)
     entries = by_name(result)
     assert result.layout == "git"
@@ -480,16 +499,16 @@ def test_clones_with_submit_tags(tmp_path, found):
     assert any("submit/20261122T210000Z-0123456789ab does not name" in note for note in entries["ann"].notes)
     assert entries["bob"].source == source("head") and entries["bob"].submitted_at is None
     assert any("no submit tag" in note for note in entries["bob"].notes)
-    assert entries["cat"].problem.kind == "missing"
+    assert entries["cat"].problem.kind == "missing" and entries["dan"].problem.kind == "symlink"
 
 
 def test_a_clones_own_configuration_runs_nothing(tmp_path, found):
     subs, marker = tmp_path / "subs", tmp_path / "ran"
     git = repository(subs / "eve", [({"lab01.py": source("eve")}, None)])
     repository(subs / "bob", [({"lab01.py": source("bob")}, None)])
-    for name in ("core.fsmonitor", "core.sshCommand", "core.pager", "uploadpack.packObjectsHook"):
-        git("config", name, f"touch {marker}")
-    git("config", "remote.origin.url", f"ext::touch {marker}")
+    for name in ("core.fsmonitor", "core.sshCommand", "core.pager", "remote.origin.uploadpack"):
+        git("config", name, f"touch {marker};")
+    git("config", "remote.origin.url", str(subs / "bob"))
     git("config", "remote.origin.promisor", "true")
     git("config", "extensions.partialClone", "origin")
     blob = git("rev-parse", "HEAD:lab01.py")

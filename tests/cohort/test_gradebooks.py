@@ -17,7 +17,7 @@ from grader.cohort.gradebooks import (
 from grader.cohort.records import Adjustment
 from grader.cohort.roster import Key, Known, Person
 from grader.errors import UsageError
-from grader.results import Problem
+from grader.results import OUR_FAULT, Problem
 from tests.cohort.rows import check, row
 
 STAFF = Adjustment(by="staff", item="scale", before=7, after=9, why="The page was wrong. (mk, 2026-11-24)")
@@ -105,6 +105,12 @@ def test_everybody_of_a_group_gets_the_grade():
     who = key(s001=[Person(sid="S123"), Person(sid="S124"), Person(sid="S999")])
     filled = fill_canvas(CANVAS, "g.csv", [row("s001", 20)], who, "lab01")
     assert filled.filled == 2 and filled.homeless == ["s001"]
+
+
+def test_two_rows_of_a_gradebook_for_one_student():
+    template = CANVAS.replace(b"S124", b"S123")
+    filled = fill_canvas(template, "g.csv", [row("s001", 20)], key(s001=Person(sid="S123")), "lab01")
+    assert filled.filled == 1 and filled.notes == ["Two rows of the gradebook fit s001; only the first was filled in."]
 
 
 def test_what_was_not_judged_gets_no_nought_and_what_does_not_parse_does():
@@ -213,6 +219,11 @@ def test_gradescope_gets_points_and_sentences_and_nothing_hidden():
     assert "0.123" not in str(told)
 
 
+def test_gradescope_is_not_told_what_failed_on_our_side():
+    told = gradescope(row(checks=[], problem=Problem(kind="grader_error", message="lab01/scale.secret: hidden detail")))
+    assert told["output"] == OUR_FAULT
+
+
 def test_gradescope_gets_the_problem():
     told = gradescope(row(earned=0, checks=[], problem=Problem(kind="syntax_error", message="SyntaxError: here")))
     assert told["output"] == "SyntaxError: here" and told["tests"] == []
@@ -248,11 +259,11 @@ def test_grades_csv():
 
 
 def test_grades_csv_with_names_has_a_line_a_person():
-    who = key(s001=[Person(name="Ann Lee", email="a@b.c", sid="1"), Person(name="Bob Ray", login="bob")])
+    who = key(s001=[Person(name="Ann Lee", email="a@b.c", sid="1"), Person(name="Bob Ray", lms="canvas:9")])
     lines = read(csv_bytes([grades_head([], named=True), *grades_lines(row("s001"), [], who)]))
     assert [(line["name"], line["email"], line["id"], line["points"]) for line in lines] == [
         ("Ann Lee", "a@b.c", "1", "15.0"),
-        ("Bob Ray", "", "bob", "15.0"),
+        ("Bob Ray", "", "9", "15.0"),
     ]
 
 

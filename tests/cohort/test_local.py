@@ -85,7 +85,7 @@ def test_judges_that_do_not_start_stop_the_run(executor):
 
 def test_a_grader_that_fails_on_everybody_stops(executor, monkeypatch):
     monkeypatch.setattr(local, "LUCKLESS", 2)
-    with pytest.raises(InternalError, match="2 submissions in a row.*broke off"):
+    with pytest.raises(InternalError, match=r"2 submissions in a row.*broke off"):
         told(executor(1), works(*["fails"] * 4))
 
 

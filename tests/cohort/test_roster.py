@@ -93,6 +93,14 @@ def test_who_comes_late_keeps_the_pseudonym_of_the_unmatched_row(hand):
     assert [entries["S124"].student] == first.unmatched and second.unmatched == []
 
 
+def test_a_roster_that_comes_later_changes_no_pseudonym(tmp_path, hand):
+    names = [f"{name}/lab01.py" for name in ("alee", "bray", "cyoung", "dray")]
+    first, _, _ = hand(names, "login\nnobody\n")
+    second, found, _ = hand(names, "login\nalee\nbray\ncyoung\ndray\nzed\n")
+    assert {name: one.student for name, one in first.items()} == {name: one.student for name, one in second.items()}
+    assert found.unmatched == ["s006"]
+
+
 def test_an_extension_moves_one_students_deadline(tmp_path, hand):
     from datetime import datetime
 

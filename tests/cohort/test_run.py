@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from grader.cli.instructor import _read as read_cohort
+from grader.cli.instructor import read_cohort
 from grader.cohort.diff import differences
 from grader.cohort.records import CohortResult
 from grader.cohort.run import Cohort, canonical_cohort
@@ -280,7 +280,7 @@ def cohort_of(course, store, answers, *entries, regrade=False):
     rows, _ = graded(course, store, Told(answers), *entries, regrade=regrade)
     base = {"layout": "folders", "submissions": len(rows), "unmatched": [], "ignored": []}
     empty = {"students": 0, "enough": False, "alpha": None}
-    lists = dict.fromkeys(("tasks", "checks", "named", "clusters", "attention"), [])
+    lists = {name: [] for name in ("tasks", "checks", "named", "clusters", "attention")}
     return CohortResult.model_validate(
         {"lab": "lab01", "title": "Toys", "seed": 7, "found": base, "rows": rows, "statistics": empty | lists}
     )

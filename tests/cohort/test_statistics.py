@@ -77,7 +77,7 @@ def test_unexplained_failures_group_by_their_wrong_values(lab):
     same, other = result({"plain": "failed"}), result({"plain": "failed"}, yours="2.0")
     both = result({"plain": "failed", "secret": "failed"})
     shown = gather(lab, row(1, other), row(2, same), row(3, same), row(4, same), row(5, both))
-    assert [one.students for one in shown.clusters][0] == ["s002", "s003", "s004"]
+    assert shown.clusters[0].students == ["s002", "s003", "s004"]
     assert sorted(one.students for one in shown.clusters[1:]) == [["s001"], ["s005"]]
     assert [one.students for one in shown.attention if one.kind == "cluster"] == [["s002", "s003", "s004"]]
     assert signature(same.checks) != signature(other.checks)

@@ -1,0 +1,130 @@
+"""Judges on the workers of a Dask scheduler: one that runs already, or one that is started here.
+
+A worker never runs a student's code: each of its threads keeps a judge, a process of its own, and hands it one file at
+a time. What kills a judge is counted there; what kills a worker is run again on another.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from grader.errors import GraderError, InternalError, MachineError, UsageError
+from grader.executors import Done, Setup, Work
+from grader.executors.local import JUDGE, LocalExecutor
+from grader.results import LabResult
+
+# A worker that is silent for so long (twice that at worst) is given up, and its work is run elsewhere.
+WORKER_TTL = "30s"
+# Whoever was in the queue of a lost worker is counted by Dask; nobody is to be blamed for what a machine did.
+ALLOWED_FAILURES = 20
+CONNECT_S = 30
+
+_judges: dict[int, tuple[Setup, LocalExecutor]] = {}  # on a worker: thread -> its judge
+_lock = threading.Lock()
+
+
+class DaskExecutor:
+    """Runs each file as one task of a scheduler."""
+
+    def __init__(
+        self, setup: Setup, jobs: int, deadline_s: float, address: str | None, command: Sequence[str] = JUDGE
+    ) -> None:
+        """Connect to the scheduler at `address`, or start one with `jobs` workers on this machine."""
+        try:
+            import dask
+            from distributed import Client, LocalCluster
+        except ImportError:
+            raise UsageError("--executor dask needs Dask: pip install 'alphabar[cluster]'.") from None
+        self._setup, self._deadline_s, self._command = setup, deadline_s, tuple(command)
+        self._cluster: Any = None
+        if address is None:
+            with dask.config.set(
+                {
+                    "distributed.scheduler.worker-ttl": WORKER_TTL,
+                    "distributed.scheduler.allowed-failures": ALLOWED_FAILURES,
+                }
+            ):
+                self._cluster = LocalCluster(
+                    n_workers=jobs,
+                    threads_per_worker=1,
+                    host="127.0.0.1",
+                    dashboard_address=None,
+                    silence_logs=logging.CRITICAL,
+                )
+        try:
+            self._client: Any = Client(self._cluster or address, timeout=CONNECT_S, set_as_default=False)
+            self._client.wait_for_workers(1, timeout=CONNECT_S)
+        except (OSError, TimeoutError, ValueError) as error:
+            self._close_cluster()
+            where = address or "this machine"
+            raise MachineError(f"No worker of a Dask scheduler can be reached at {where}: {error}.") from None
+
+    @property
+    def jobs(self) -> int:
+        """How many threads the workers have: each keeps a judge."""
+        return sum(self._client.nthreads().values())
+
+    def run(self, works: Sequence[Work]) -> Iterator[Done]:
+        """Yield what came of each; begin with the first."""
+        from distributed import KilledWorker, as_completed
+
+        if not works:
+            return
+        run = uuid.uuid4().hex  # a task of an earlier run is never this one
+        ids = {f"alphabar-{run}-{number}": work.id for number, work in enumerate(works)}
+        told = (self._setup, self._deadline_s, self._command)
+        running = as_completed(
+            [
+                self._client.submit(_grade_there, *told, work, key=key, pure=False)
+                for key, work in zip(ids, works, strict=True)
+            ],
+            loop=self._client.loop,
+        )
+        for future in running:
+            id = ids[future.key]
+            if future.status == "finished":
+                text, fault = future.result()
+                yield Done(id, LabResult.model_validate_json(text) if text is not None else None, fault)
+                continue
+            error = future.exception() if future.status == "error" else None
+            if isinstance(error, GraderError):
+                raise error
+            if not isinstance(error, KilledWorker):
+                raise InternalError(f"Dask did not run a submission ({future.status}): {error}.")
+            yield Done(id, None, f"Every worker that took it was lost: {error}")
+
+    def close(self) -> None:
+        """End the judges on the workers, and the scheduler if it is ours."""
+        self._client.run(_end_judges)
+        self._client.close()
+        self._close_cluster()
+
+    def _close_cluster(self) -> None:
+        if self._cluster is not None:
+            self._cluster.close()
+
+
+def _grade_there(
+    setup: Setup, deadline_s: float, command: tuple[str, ...], work: Work
+) -> tuple[str | None, str | None]:
+    """Grade one file with this thread's judge; return the result as JSON, and the fault where the grader failed."""
+    thread = threading.get_ident()
+    with _lock:
+        known = _judges.get(thread)
+        if known is None or known[0] != setup:
+            if known is not None:
+                known[1].close()
+            known = _judges[thread] = (setup, LocalExecutor(setup, 1, deadline_s, command))
+    [done] = known[1].run([work])
+    return done.result.model_dump_json() if done.result is not None else None, done.fault
+
+
+def _end_judges() -> None:
+    with _lock:
+        for _, executor in _judges.values():
+            executor.close()
+        _judges.clear()

@@ -1,0 +1,95 @@
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from grader.errors import CourseError, MachineError
+from grader.executors import Setup, Work
+
+pytest.importorskip("distributed", reason="needs Dask: pip install 'alphabar[cluster]'")
+
+from grader.executors.dask import DaskExecutor
+
+ROOT = Path(__file__).parents[2]
+SETUP = Setup(ROOT, "lab01", 7, {}, "here")
+
+
+def command(manner):
+    return (sys.executable, "-m", "tests.cohort.judge_stub", manner)
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """One scheduler with two workers, as an instructor would have it running."""
+    distributed = pytest.importorskip("distributed")
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = str(ROOT)
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None, silence_logs=50
+    ) as running:
+        yield running
+    if before is None:
+        del os.environ["PYTHONPATH"]
+    else:
+        os.environ["PYTHONPATH"] = before
+
+
+@pytest.fixture
+def executor(cluster):
+    opened = []
+
+    def make(manner="serves"):
+        opened.append(DaskExecutor(SETUP, 2, 100.0, cluster.scheduler_address, command(manner)))
+        return opened[-1]
+
+    yield make
+    for one in opened:
+        one.close()
+
+
+def works(*sources):
+    return [Work(str(number), f"{source} {number}".encode(), ("scale",)) for number, source in enumerate(sources)]
+
+
+def told(done):
+    return {one.id: (one.result.submission if one.result else None, one.fault) for one in done}
+
+
+def test_everything_is_graded_once_and_under_its_own_name(executor):
+    opened = executor()
+    done = list(opened.run(works(*["serves"] * 20)))
+    assert opened.jobs == 2 and len(done) == 20
+    assert told(done) == {str(i): (str(i), None) for i in range(20)}
+    assert list(opened.run([])) == []
+
+
+def test_what_kills_three_judges_is_reported_and_no_worker_is_lost(executor, cluster):
+    before = {worker.pid for worker in cluster.workers.values()}
+    found = told(executor().run(works("serves", "kills", "serves")))
+    assert found["0"] == ("0", None) and found["2"] == ("2", None)
+    assert found["1"][0] is None and "3 judges ended" in found["1"][1]
+    assert {worker.pid for worker in cluster.workers.values()} == before
+
+
+def test_the_work_of_a_killed_worker_is_done_by_another(executor, cluster):
+    victim = next(iter(cluster.workers.values())).pid
+    done = []
+    for one in executor().run(works(*["serves"] * 60)):
+        if len(done) == 2:
+            os.kill(victim, signal.SIGKILL)
+        done.append(one)
+    assert victim not in {worker.pid for worker in cluster.workers.values()}
+    assert len(done) == 60 and told(done) == {str(i): (str(i), None) for i in range(60)}
+
+
+def test_a_judge_that_refuses_stops_the_run_with_its_own_words(executor):
+    with pytest.raises(CourseError, match="Another course lies here"):
+        list(executor("refuses").run(works("serves")))
+
+
+def test_a_scheduler_that_is_not_there_is_said_so(monkeypatch):
+    monkeypatch.setattr("grader.executors.dask.CONNECT_S", 0.5)
+    with pytest.raises(MachineError, match=r"tcp://127\.0\.0\.1:9"):
+        DaskExecutor(SETUP, 1, 100.0, "tcp://127.0.0.1:9")
