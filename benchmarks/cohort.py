@@ -15,6 +15,7 @@ import itertools
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -172,7 +173,9 @@ def page(folder: Path, lab: Lab, count: int) -> None:
     options = webdriver.ChromeOptions()
     for flag in ("--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'chromium'}"):
         options.add_argument(flag)
-    browser = webdriver.Chrome(options=options)
+    options.binary_location = shutil.which("chromium") or ""
+    service = webdriver.chrome.service.Service(shutil.which("chromedriver"))
+    browser = webdriver.Chrome(options=options, service=service)
     script = """
         const done = arguments[1], start = performance.now();
         eval(arguments[0]);

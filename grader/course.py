@@ -9,7 +9,7 @@ import itertools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from grader.errors import CourseError, UsageError
@@ -234,6 +234,7 @@ def load(root: Path) -> Course:
     return Course(root, manifest, labs)
 
 
+@lru_cache(maxsize=256)  # the diagnosis applies hundreds of edits to one source
 def definition_span(source: str, name: str, where: str) -> tuple[int, int]:
     """Return the (start, end) character span of the top-level function or class `name` in `source`."""
     for node in ast.parse(source).body:

@@ -319,6 +319,8 @@ def _faults(trial: Trial, seen: _Seen) -> Iterator[str]:
         yield "hollow answers earn full marks"
     if trial.kind == "pair" and not trial.rejected_by:
         yield "two mistakes at once earn full marks"
+    elif trial.kind == "pair" and _named_wrongly(trial):
+        yield f"two mistakes at once are taken for {' or '.join('+'.join(names) for names in trial.named)}"
     if trial.kind == "misconception":
         if not trial.rejected_by:
             yield "no check rejects it"
@@ -363,6 +365,11 @@ def _task(seen: _Seen, task: str) -> TaskAudit:
     )
 
 
+def _named_wrongly(pair: Trial) -> bool:
+    """Tell whether something else was named: neither the pair, alone or as one of several, nor one of the two."""
+    return pair.ids not in pair.named and not all(set(names) < set(pair.ids) for names in pair.named)
+
+
 def _count_pairs(seen: _Seen) -> PairCounts:
     counts: Counter[str] = Counter()
     for trial in seen.of("pair"):
@@ -375,11 +382,10 @@ def _count_pairs(seen: _Seen) -> PairCounts:
             counts["one_of"] += 1
         elif not trial.named:
             counts["unnamed"] += 1
-        elif all(set(names) < set(ids) for names in trial.named):
-            counts["subset"] += 1
-        else:
-            # Another explanation that answers the same on every call is true, but it is not what was done.
+        elif _named_wrongly(trial):
             counts["wrong"] += 1
+        else:
+            counts["subset"] += 1
     return PairCounts(**counts)
 
 

@@ -6,6 +6,7 @@ import hashlib
 import importlib.metadata
 import json
 import multiprocessing
+import multiprocessing.util
 import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -27,6 +28,7 @@ def _open(root: Path, lab_id: str) -> None:
     global _runner
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
     _runner = Runner(root, lab_id)
+    multiprocessing.util.Finalize(None, _runner.close, exitpriority=10)  # atexit is not for the pool's processes
 
 
 def _run(spec: Spec) -> Trial:

@@ -195,6 +195,7 @@ FAILED, PASSED = {"lab11/f.a": "failed"}, {"lab11/f.a": "passed"}
         (trial("mutant", FAILED, distances={"lab11/f.a": 1.5}), "misses by only 1.5 tolerances"),
         (trial("hollow", PASSED), "hollow answers earn full marks"),
         (trial("pair", PASSED), "two mistakes at once earn full marks"),
+        (trial("pair", FAILED, ids=["a", "b"], named=[["a"], ["c"]]), "two mistakes at once are taken for a or c"),
         (
             trial("broken", {"lab11/f.a": "crashed", "lab11/f.b": "crashed", "lab11/g.c": "failed"}),
             "a mistake here costs points in another task: lab11/g.c",
@@ -219,6 +220,9 @@ def test_a_broken_promise_is_a_fault(one, says, course):
         trial("misconception", FAILED, named=[["one"]], distances={"lab11/f.a": 6.0}),
         trial("misconception", FAILED, named=[["one"]], distances={"lab11/f.a": None}),
         trial("misconception", {"lab11/f.a": "crashed"}, named=[["one"]], distances={"lab11/f.a": 2.0}),
+        trial("pair", FAILED, ids=["a", "b"], named=[["a", "b"], ["c"]]),
+        trial("pair", FAILED, ids=["a", "b"], named=[["b"]]),
+        trial("pair", FAILED, ids=["a", "b"]),
         trial("hollow", FAILED),
         trial("hollow", PASSED, applies=False),
         trial("mutant", PASSED),  # a survivor is said with what the search found
