@@ -169,7 +169,8 @@ def _diagnosis(
     if not settled or not any(check.outcome in ("failed", "crashed") for check in checks):
         return None
     edits = [edit for edit in bench.oracle.misconceptions if edit.task == task.id]
-    return diagnosis.diagnose(seen.scripts.get(task.id, []), bench.oracle, edits, returns)
+    failed = [check.id for check in checks if check.outcome != "passed"]
+    return diagnosis.diagnose(seen.scripts.get(task.id, []), bench.oracle, edits, returns, failed)
 
 
 def _problem(seen: Examination) -> Problem | None:

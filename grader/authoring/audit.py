@@ -146,7 +146,7 @@ class _Plan:
                 # The runner looks the visible checks' inputs up and makes the source.
                 ids = (f"hollow: {hollow.HARD_CODED}",)
                 yield Spec("hollow", self.lab.reference, self.seed, task.id, ids, (task.id,))
-            for kind in hollow.NOISE:
+            for kind in () if self.quick else hollow.NOISE:
                 source = hollow.noisy(self.lab, task.id, kind)
                 yield Spec("noise", source, self.seed, task.id, (kind,), (task.id,))
 
@@ -163,7 +163,7 @@ class _Plan:
         """Yield reference, equivalents and mistakes on other seeds, one edit of every task in each source."""
         right = rows(self.lab.equivalents)
         wrong = rows(self.lab.misconceptions)
-        for turn, seed in enumerate(self.seeds):
+        for turn, seed in enumerate(self.seeds[1:]):  # the first is the course's own, as of every other trial
             chosen: list[Sequence[Edit]] = [[], *right]
             # Mistakes cost more time than right code; all of them come round several times over the seeds.
             chosen += [wrong[(2 * turn + k) % len(wrong)] for k in range(min(2, len(wrong)))]

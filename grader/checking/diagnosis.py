@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,10 +35,11 @@ def diagnose(
     oracle: Oracle,
     edits: Sequence[Misconception],
     returns: Sequence[int] = (),
+    failed: Collection[str] = (),
 ) -> Diagnosis | None:
     """Name the mistake, or a pair, that answers all of `script` as the student does; else describe what differs.
 
-    `returns` are the lines of the student's function that return. None where there is nothing to say.
+    `returns` are the lines of the student's function that return, `failed` the checks that did not pass. None where there is nothing to say.
     """
     usable = [one for one in script if one.yours.error is None or one.yours.error.kind == "raised"]
     if not usable or len(usable) < len(script):
@@ -52,10 +53,10 @@ def diagnose(
             if _fits(usable, group, oracle, purse):
                 fitting.append(group)
             if purse.empty:
-                return describe(script, returns)
+                return describe(script, returns, failed)
         if fitting:
             return _named(fitting)
-    return describe(script, returns)
+    return describe(script, returns, failed)
 
 
 @dataclass
@@ -93,7 +94,7 @@ def _named(fitting: Sequence[tuple[Misconception, ...]]) -> Diagnosis:
     return Diagnosis(misconceptions=[[edit.id for edit in group] for group in fitting], says=text, see=see)
 
 
-def describe(script: Sequence[Exchange], returns: Sequence[int] = ()) -> Diagnosis | None:
+def describe(script: Sequence[Exchange], returns: Sequence[int] = (), failed: Collection[str] = ()) -> Diagnosis | None:
     """Say what the wrong answers have in common where no known mistake fits: facts, never a guessed name."""
     wrong = [one for one in script if not one.agrees]
     if not wrong:
@@ -104,7 +105,8 @@ def describe(script: Sequence[Exchange], returns: Sequence[int] = ()) -> Diagnos
     facts.append("No known mistake gives your answers.")
     if len(relations) == 1 and (relation := relations.pop()):
         facts.append(f"Wherever the function was called directly and was wrong, its result is {relation}.")
-    failing = {one.check for one in wrong}
+    # A check that asserts something of its own fails without an answer that differs.
+    failing = {one.check for one in wrong} | set(failed)
     right = sorted({one.check for one in script} - failing)
     if right:
         facts.append("Right already: " + ", ".join(name.rsplit(".", 1)[-1].replace("_", " ") for name in right) + ".")

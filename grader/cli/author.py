@@ -34,7 +34,7 @@ def _progress() -> tuple[Callable[[str], None], Callable[[], None]]:
 @click.option(
     "--html", "html_path", metavar="FILE", type=click.Path(path_type=Path), help="Write the matrix as a page."
 )
-@click.option("--quick", is_flag=True, help="A sample of the mutants, two seeds, no pairs of misconceptions.")
+@click.option("--quick", is_flag=True, help="A sample of the mutants, two seeds, no pairs, no noise.")
 @click.option(
     "--jobs", type=click.IntRange(1, 64), help="Processes at the same time; default: one a core, four at most."
 )
