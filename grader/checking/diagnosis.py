@@ -39,7 +39,8 @@ def diagnose(
 ) -> Diagnosis | None:
     """Name the mistake, or a pair, that answers all of `script` as the student does; else describe what differs.
 
-    `returns` are the lines of the student's function that return, `failed` the checks that did not pass. None where there is nothing to say.
+    `returns` are the lines of the student's function that return, `failed` the ids of the checks that did not pass.
+    None where there is nothing to say.
     """
     usable = [one for one in script if one.yours.error is None or one.yours.error.kind == "raised"]
     if not usable or len(usable) < len(script):

@@ -119,19 +119,22 @@ def scale(x: "1 + 1", factor) -> "2 * 2":
 
 
 def jitter(x, generator):
-    return half(x) + torch.rand(x.shape, generator=generator)
+    return half(x) + torch.rand(x.shape, generator=generator) * 2**2 + 3 * 3
 '''
 
 
 def test_mutants_compile_differ_and_come_in_the_same_order(tmp_path):
     one = lab(tmp_path, REFERENCE)
-    made = m.mutants(one, "scale")
-    assert made == m.mutants(one, "scale")
+    made = m.mutants(one, "jitter")
+    assert made == m.mutants(one, "jitter")
     codes = [m._bytecode(mutant.source) for mutant in made]
     assert None not in codes
     assert len(set(codes)) == len(codes)
     assert m._bytecode(one.reference) not in codes
     assert len({mutant.id for mutant in made}) == len(made)
+    sources = [mutant.source for mutant in made]
+    assert not any("(2*2)" in source for source in sources)  # which is 2**2
+    assert sum(" 4 * 3" in source or "3 * 4" in source for source in sources) == 1  # made twice
 
 
 def test_prose_and_annotations_are_no_place_for_a_slip(tmp_path):
