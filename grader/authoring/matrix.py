@@ -73,7 +73,8 @@ def _row(trial: Trial, checks: Sequence[str], survivor: Trial | None) -> dict[st
         "word": "waived" if not trial.rejected_by and survivor is None else "survives" if not trial.rejected_by else "",
         "separates": says,
         "cells": [SIGNS[trial.outcomes[check]] for check in checks],
-        "distance": _number(trial.distance) if trial.rejected_by else "",
+        # A check that asserts something of its own rejects without any distance.
+        "distance": _number(trial.distance) if (trial.distance or 0.0) > 1 else "–" if trial.rejected_by else "",
     }
 
 
