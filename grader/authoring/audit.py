@@ -94,7 +94,7 @@ def audit(course: Course, lab: Lab, *, quick: bool, processes: int, progress: Ca
         survivors = [
             (s, t) for s, t in zip(plan.specs, trials, strict=True) if t.kind == "mutant" and not t.rejected_by
         ]
-        searches = pool.run([_search(spec) for spec, _ in survivors if _waiver(waivers, spec.ids) is None])
+        searches = pool.run([_search(spec) for spec, _ in survivors if _waiver(waivers, spec) is None])
         ran = pool.ran
     return _conclude(lab, plan, waivers, trials, searches, ran)
 
@@ -315,7 +315,7 @@ def _faults(trial: Trial, seen: _Seen) -> Iterator[str]:
         idle = [check for check in own if check not in trial.rejected_by]
         if idle:
             yield f"code that only raises passes {', '.join(idle)}"
-    if trial.kind == "hollow" and trial.applies and not trial.rejected_by and _waiver(seen.waivers, trial.ids) is None:
+    if trial.kind == "hollow" and trial.applies and not trial.rejected_by and _waiver(seen.waivers, trial) is None:
         yield "hollow answers earn full marks"
     if trial.kind == "pair" and not trial.rejected_by:
         yield "two mistakes at once earn full marks"
@@ -329,7 +329,7 @@ def _faults(trial: Trial, seen: _Seen) -> Iterator[str]:
             yield f"the diagnosis names {said}"
     is_wrong = trial.kind in ("misconception", "mutant") and trial.rejected_by
     is_near = trial.distance is not None and 1.0 < trial.distance < MARGIN
-    if is_wrong and is_near and _waiver(seen.waivers, trial.ids) is None:
+    if is_wrong and is_near and _waiver(seen.waivers, trial) is None:
         yield f"misses by only {trial.distance:.2g} tolerances; at least {MARGIN:g} were expected"
 
 
@@ -354,7 +354,7 @@ def _task(seen: _Seen, task: str) -> TaskAudit:
         passed=len(spare),
         mutants=len(made),
         killed=sum(bool(t.rejected_by) for t in made),
-        waived=sum(not t.rejected_by and _waiver(seen.waivers, t.ids) is not None for t in made),
+        waived=sum(not t.rejected_by and _waiver(seen.waivers, t) is not None for t in made),
         hollow=len(tried),
         hollow_share=round(max((t.earned / t.possible for t in tried if t.possible), default=0.0), 2),
         noise={t.ids[0]: t.distance if not t.rejected_by else None for t in seen.of("noise", task)},
@@ -428,8 +428,9 @@ def _read_waivers(lab: Lab) -> list[Waiver]:
     return read(path, Waivers).waiver if path.is_file() else []
 
 
-def _waiver(waivers: Sequence[Waiver], ids: Sequence[str]) -> Waiver | None:
-    return next((waiver for waiver in waivers if [waiver.mutant] == list(ids)), None)
+def _waiver(waivers: Sequence[Waiver], one: Spec | Trial) -> Waiver | None:
+    # Two tasks may hold the same text, and a reason is given for one of them.
+    return next((w for w in waivers if w.task == one.task and [w.mutant] == list(one.ids)), None)
 
 
 def _idle_waivers(seen: _Seen) -> list[str]:
