@@ -130,7 +130,7 @@ def _unwrapped(members: Sequence[Member]) -> tuple[list[Member], tuple[str, ...]
         if not all(name == METADATA or _of_an_lms(name) or name.endswith(".zip") for name in inside):
             return members, wrapper
         if len({m.parts[1] for m in real}) < 2 and not any(_of_an_lms(m.parts[1]) for m in real):
-            return members, wrapper  # s017/work/lab01.py: one folder in one folder
+            return members, wrapper  # s017/mine/lab01.py: one folder in one folder
         top = next(iter(tops))
         wrapper += (top,)
         members = [m.below(1) for m in members if m.parts[0] == top and len(m.parts) > 1]
