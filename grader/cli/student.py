@@ -128,10 +128,10 @@ def _graded(
         if html_path is not None:
             _write_asked(html_path, page_of(course, lab, result))
         return result
-    # Imported now, while torch is still being imported on the other core.
-    import grader.reports.html
-    import grader.reports.terminal  # noqa: F401
     from grader.grading import Job, grade, illustrate, open_bench
+    from grader.reports import html
+
+    html.prepare(course.templates)  # now, while torch is still being imported on the other core
 
     job = Job(lab, submission, tasks or None)
     with open_bench(lab, course.manifest.seed, sandbox) as bench:

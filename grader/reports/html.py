@@ -39,6 +39,12 @@ PICTURE_ROOM = 150_000
 BAR_WIDTH = 480
 
 
+def prepare(templates_dir: Path) -> None:
+    """Compile what every page needs; called where there is something else to wait for."""
+    stylesheet(templates_dir, "tokens.css", "student.css")
+    environment(templates_dir).get_template("student.html")
+
+
 def student_page(
     result: LabResult,
     *,
