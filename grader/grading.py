@@ -99,8 +99,33 @@ def assess(job: Job, bench: Bench, *, diagnose: bool = True) -> tuple[LabResult,
     return result, seen
 
 
+@contextlib.contextmanager
+def open_figure_bench(bench: Bench) -> Iterator[Bench]:
+    """Yield where the lab's figures are drawn: `bench`, or one of their own where their scenarios import more.
+
+    Graded code never gets those libraries: they hold answers. A picture earns nothing. The second sandbox starts in the
+    background, so open it before there is something to draw.
+    """
+    wanted = bench.lab.manifest.figure_libraries
+    if wanted is None or wanted == bench.lab.manifest.libraries:
+        yield bench
+        return
+    sandbox = bench.sandbox.sibling(wanted)
+    try:
+        other = Bench(bench.lab, sandbox, bench.course_seed)
+        try:
+            yield other
+        finally:
+            other.close()
+    finally:
+        sandbox.close()
+
+
 def illustrate(result: LabResult, job: Job, bench: Bench) -> LabResult:
-    """Return `result` with the pictures of its tasks, drawn from public calls; a verdict need not wait for them."""
+    """Return `result` with the pictures of its tasks, drawn from public calls; a verdict need not wait for them.
+
+    `bench` is what `open_figure_bench` yields.
+    """
     if result.problem is not None:
         return result
     limit = job.lab.manifest.limits.cpu_s

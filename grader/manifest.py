@@ -80,6 +80,7 @@ class LabManifest(Manifest):
     title: str
     reference: FileName
     libraries: Literal["torch", "diffusers"] = "torch"
+    figure_libraries: Literal["torch", "diffusers"] | None = None  # what scenarios of figures.py import; None: the same
     uses_meta_device: bool = False
     limits: Limits = Limits()
     task: list[Task] = Field(min_length=1)

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from fixtures.minisd import stack
 from fixtures.sprites import sprite
 from grader.kit import (
     Chart,
@@ -26,6 +27,7 @@ LEVELS = list(range(0, 1000, 37))
 TAIL = list(range(900, 1000, 3))
 PICTURE_SEED = 7
 GAMMA = 5.0
+STARTS = [16, 12, 8, 4, 0]  # of 20 DDIM steps: t = 151, 351, 551, 751, 951
 
 Points = list[tuple[float, float]]
 
@@ -145,6 +147,36 @@ def one_sprite_at_six_noise_levels(play) -> ImageGrid:
         caption="The same sprite and the same noise in every column; only t differs. Errors are on a fixed scale.",
         alt="A yellow circle that fades into noise from left to right, by the reference and by your add_noise.",
         columns=[f"t = {t}" for t in TIMESTEPS],
+        rows=rows,
+    )
+
+
+@figure("add_noise")
+def noised_by_you_and_denoised_by_a_model(play) -> ImageGrid:
+    """The latents of a sprite, noised to five levels, and what a trained model makes of each."""
+    yours, reference = play.scenario(
+        "noise_and_back",
+        stack=stack(),
+        picture=array(sprite("circle", "yellow", cx=-0.3, cy=0.2)[None]),
+        prompt="a yellow circle",
+        starts=STARTS,
+        noise=randn(PICTURE_SEED, 1, 4, 8, 8),
+        betas=scaled_linear_betas(1000),
+    )
+    seen = yours is not None and comparable(yours["noised"], reference["noised"])
+    rows = []
+    for key in ("noised", "denoised"):
+        rows.append((f"{key}, reference", to_images(reference[key].array)))
+        if seen:
+            rows.append((f"{key}, yours", to_images(yours[key].array)))
+    return ImageGrid(
+        title="Noised by you, denoised by a model",
+        caption="The latents of one sprite are noised to five levels by add_noise; a small trained model, told “a "
+        "yellow circle”, takes it from there. Little noise: the sprite comes back where it was. Much: another circle. "
+        "The model trusts that x_t has the share of noise that t promises; where yours has another, it removes too "
+        "much or too little.",
+        alt="Decoded latents of a yellow circle, noisier from left to right, and what a model makes of each.",
+        columns=[f"t = {951 - 50 * start}" for start in STARTS],
         rows=rows,
     )
 

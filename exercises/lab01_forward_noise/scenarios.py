@@ -1,6 +1,6 @@
 """Public harness of lab 01: what the checks do with your functions beyond calling them once. Runs in the worker."""
 
-from torch import Tensor, arange, autograd, cos, einsum, nn, ones_like, sin, stack
+from torch import Tensor, arange, autograd, cat, cos, einsum, nn, ones_like, sin, stack
 
 grad = autograd.grad
 
@@ -55,3 +55,17 @@ def loss_by_timestep(student, *, x0, noise, timesteps, betas, prediction_types, 
             batch = ones_like(arange(len(x0))) * t
             losses.append(student.training_loss(lambda x, t: 0 * x, x0, noise, batch, betas, prediction_type, gamma))
     return stack(losses).reshape(len(prediction_types), len(timesteps))
+
+
+def noise_and_back(student, *, stack, picture, prompt, starts, noise, betas):
+    """Noise the latents of `picture` to the level of each of 20 DDIM steps in `starts`, and let the model go on.
+
+    For the figures: returns the decoded x_t and what the trained model makes of it, both (len(starts), 3, 32, 32).
+    """
+    scheduler = stack.scheduler()
+    scheduler.set_timesteps(20)
+    t = scheduler.timesteps[starts]
+    x0 = stack.encode(picture).expand(len(t), -1, -1, -1).contiguous()
+    x_t = student.add_noise(x0, noise.expand(x0.shape).contiguous(), t, betas)
+    denoised = [stack.sample([prompt], one[None], 3.0, 20, start) for one, start in zip(x_t, starts, strict=True)]
+    return {"noised": stack.decode(x_t), "denoised": stack.decode(cat(denoised))}

@@ -4,11 +4,15 @@ from typing import Any
 
 import numpy as np
 
+from fixtures.minisd import stack
 from fixtures.sprites import sprite
-from grader.kit import ImageGrid, array, error_images, figure, linear_betas, to_images
+from grader.kit import ImageGrid, array, error_images, figure, linear_betas, scaled_linear_betas, to_images
 
 PICTURE_SEED = 7
 TIMESTEPS = [999, 800, 600, 400, 200, 0]
+PROMPT = "a green triangle above a purple ring"
+CHAIN = list(range(975, -1, -25))  # 40 steps
+SHOWN = list(range(0, 40, 6))
 
 
 def comparable(yours: Any, reference: Any, names: list[str]) -> bool:
@@ -34,6 +38,33 @@ def mean_and_noise_of_one_step(play) -> ImageGrid:
         caption="One x_t, 64 steps from it. Their average is nearly the mean; one draw minus it is the noise.",
         alt="A noisy ring, the cleaner average of 64 steps from it, one single step, and the noise it added.",
         columns=["x_t", "average of 64", "one draw", "noise"],
+        rows=rows,
+    )
+
+
+@figure("ddpm_step")
+def a_prompt_drawn_by_your_step(play) -> ImageGrid:
+    """A trained model predicts, the student's step walks: forty steps from noise to a prompt."""
+    yours, reference = play.scenario(
+        "drawing",
+        stack=stack(),
+        prompt=PROMPT,
+        timesteps=CHAIN,
+        shown=SHOWN,
+        betas=scaled_linear_betas(1000),
+        seed=PICTURE_SEED,
+    )
+    right = reference["film"].array
+    rows = [("reference", to_images(right))]
+    if comparable(yours, reference, ["film"]):
+        rows.append(("yours", to_images(yours["film"].array)))
+        rows.append(("|error|, 0 to 1", error_images(yours["film"].array, right, 1.0)))
+    return ImageGrid(
+        title=f"“{PROMPT}”, drawn by your step",
+        caption="Forty steps with a small trained model in latent space; each picture is x_t, decoded. The model "
+        "predicts from your own x_t, so a small slip in the step grows on the way.",
+        alt="Noise that turns into a green triangle above a purple ring, by the reference and by your ddpm_step.",
+        columns=[*(f"t = {CHAIN[i]}" for i in SHOWN), "end"],
         rows=rows,
     )
 

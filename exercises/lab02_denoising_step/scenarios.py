@@ -36,3 +36,19 @@ def many_draws(student, *, x0, t, t_prev, betas, draws, seed):
     model_output = perfect_noise_prediction(copies, x0, t, betas)
     x_prev = student.ddpm_step(model_output, t, t_prev, copies, betas, False, generator)
     return {"x_t": x_t, "average": x_prev.mean(dim=0, keepdim=True), "first": x_prev[:1]}
+
+
+def drawing(student, *, stack, prompt, timesteps, shown, betas, seed):
+    """Draw a prompt with a trained model and the student's step, for the figures.
+
+    Returns the decoded x_t before the steps whose indices are in `shown`, then the last: (len(shown) + 1, 3, 32, 32).
+    """
+    generator = Generator().manual_seed(seed)
+    x = draw((1, 4, 8, 8), generator=generator)
+    film = []
+    for i, (t, t_prev) in enumerate(zip(timesteps, [*timesteps[1:], -1], strict=True)):
+        if i in shown:
+            film.append(x)
+        model_output = stack.predict(x, t, [prompt], 3.0)
+        x = student.ddpm_step(model_output, t, t_prev, x, betas, False, generator)
+    return {"film": stack.decode(join([*film, x]))}

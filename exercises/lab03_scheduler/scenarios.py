@@ -152,3 +152,23 @@ def error_by_steps(student, *, step_counts: list, x: Tensor):
         first = first_order_end(data, x, sigma_levels("karras", steps))
         first_order.append((first - end).norm(dim=1).mean().item())
     return {"steps": step_counts, "error": error, "first_order": first_order}
+
+
+def drawings(student, *, stack, prompts: list, steps: int, x: Tensor):
+    """Draw prompts with a trained model, for the figures: the student's solver, and DDIM for comparison.
+
+    `x` (N, 4, 8, 8) is pure noise; returns the decoded pictures of both, (N, 3, 32, 32).
+    """
+    timesteps = torch.linspace(0, 999, steps + 1, dtype=torch.float64).round().long().flip(0)[:-1]
+    sigmas = sigma_levels("stable_diffusion", steps)
+
+    def model(x: Tensor, i: int) -> Tensor:
+        return stack.predict(x, timesteps[i], prompts, 3.0)
+
+    log = {}
+    for _ in run(student.DPMpp2M(sigmas), x, model, steps, log):
+        pass
+    x_bar = x * (1 + sigmas[0] ** 2).sqrt()
+    for i, (s, s_next) in enumerate(pairwise(sigmas)):
+        x_bar = x_bar + (s_next - s) * model(x_bar / (1 + s**2).sqrt(), i)
+    return {"second_order": stack.decode(log["x"][-1]), "first_order": stack.decode(x_bar)}

@@ -11,7 +11,6 @@ from diffusers import (
     HeunDiscreteScheduler,
     UNet2DConditionModel,
 )
-from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 
 CALL_BUDGET = 20
 
@@ -110,37 +109,11 @@ def gradients(student, *, scheduler, noise, cond, uncond, guidance_scale, steps,
     return {"latents_remember_gradients": remember, "calls": unet.__dict__.get("calls", [])}
 
 
-class SpriteDenoiser:
-    """The best denoiser there can be for a world of a few pictures; it stands in for a trained UNet in the figures.
+def film(student, *, stack, scheduler, prompt, noise, guidance_scale, steps):
+    """Run the loop on the miniature stack, for the figures; the answer is what `scheduler.step` saw on the way.
 
-    With x_t = sqrt(abar)*x0 + sqrt(1-abar)*eps and x0 one of `sprites` (K, C, H, W), the mean of x0 given x_t is a
-    softmax over the pictures. The condition (B, 1, K) holds the log-weight of each: zeros for "any of them".
-    """
-
-    def __init__(self, sprites):
-        """Take the pictures, and make the schedule that the network would have been trained on."""
-        self.sprites = sprites
-        betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
-        self.alphas_cumprod = torch.cumprod(1.0 - betas, dim=0)
-        self.dtype, self.device = sprites.dtype, sprites.device
-
-    def __call__(self, sample, timestep, encoder_hidden_states, return_dict=True):
-        """Return the exact epsilon, as a UNet2DConditionModel returns its estimate."""
-        t = int(torch.as_tensor(timestep).flatten()[0].round().clamp(0, 999))
-        alpha_bar = float(self.alphas_cumprod[t])
-        means = alpha_bar**0.5 * self.sprites
-        distance = (sample[:, None] - means[None]).square().flatten(2).sum(dim=2)
-        logits = encoder_hidden_states[:, 0] - distance / (2.0 * (1.0 - alpha_bar))
-        x0 = torch.einsum("bk,kchw->bchw", logits.softmax(dim=1), self.sprites)
-        eps = (sample - alpha_bar**0.5 * x0) / (1.0 - alpha_bar) ** 0.5
-        return UNet2DConditionOutput(sample=eps) if return_dict else (eps,)
-
-
-def film(student, *, scheduler, sprites, wanted, noise, guidance_scale, steps):
-    """Run the loop on a SpriteDenoiser, for the figures; the answer is what `scheduler.step` saw on the way.
-
-    `size` is the root mean square of the latents before every step and after the last, `x0` the prediction of the
-    clean picture in every step where the scheduler says it (DDIM and Euler do), `latents` what the loop returned.
+    `size` is the root mean square of the latents before every step and after the last; `x0` the decoded prediction of
+    the clean picture in every step where the scheduler says it (DDIM and Euler do); `picture` what the loop returned.
     """
     made = make_scheduler(scheduler)
     step, size, x0 = made.step, [], []
@@ -149,13 +122,12 @@ def film(student, *, scheduler, sprites, wanted, noise, guidance_scale, steps):
         size.append(float(sample.square().mean().sqrt()))
         output = step(model_output, timestep, sample, *args, return_dict=True, **kwargs)
         if output.get("pred_original_sample") is not None:
-            x0.append(output.pred_original_sample.clone())
+            x0.append(stack.decode(output.pred_original_sample))
         return output if return_dict else output.to_tuple()
 
     made.step = recording_step
-    anything = torch.zeros(len(noise), 1, len(sprites))
-    these = anything.clone()
-    these[:, :, wanted] = 6.0
-    latents = student.denoise_loop(SpriteDenoiser(sprites), made, noise, these, anything, guidance_scale, steps)
+    cond = stack.embed([prompt] * len(noise))
+    uncond = stack.embed([""] * len(noise))
+    latents = student.denoise_loop(stack.unet, made, noise, cond, uncond, guidance_scale, steps)
     size.append(float(latents.square().mean().sqrt()))
-    return {"latents": latents, "size": size, "x0": x0}
+    return {"picture": stack.decode(latents), "size": size, "x0": x0}

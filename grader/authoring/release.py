@@ -28,11 +28,11 @@ from grader.checking.oracle import LiveOracle
 from grader.checking.session import Bench, CheckContext, Examination, examine
 from grader.course import Course, Lab
 from grader.errors import CourseError, UsageError
-from grader.grading import open_bench
+from grader.grading import open_bench, open_figure_bench
 from grader.root import PACKAGE
 from grader.sandbox.client import Answer, Budget, Worker
 from grader.sandbox.values import Tensor
-from grader.submission import parse
+from grader.submission import Submission, parse
 
 COPIED = ("lab.toml", "page.md", "starter.py", "scenarios.py", "hints.toml", "figures.py")
 EDIT_SECONDS = 30.0
@@ -121,9 +121,6 @@ def _answers(lab: Lab, public: Lab) -> dict[record.Key, Answer]:
         assert isinstance(oracle, LiveOracle)
         seen = examine(bench, reference)
         _refuse_lost_checks(lab, bench, seen)
-        bench.seat(reference)
-        drawing.draw(bench, [task.id for task in lab.tasks])
-        bench.dismiss()
         before = _asked(seen, oracle)
         after = _asked(examine(_ShakenBench(bench), reference), oracle)
         if moved := sorted({after[key] for key in after.keys() - before.keys()}):
@@ -134,6 +131,16 @@ def _answers(lab: Lab, public: Lab) -> dict[record.Key, Answer]:
         for edit in lab.misconceptions:
             for one in seen.scripts.get(edit.task, []):
                 oracle.edited([edit], one.call, Budget(EDIT_SECONDS))
+        return _figure_answers(bench, reference) | oracle.answers
+
+
+def _figure_answers(bench: Bench, reference: Submission) -> dict[record.Key, Answer]:
+    with open_figure_bench(bench) as figure_bench:
+        oracle = figure_bench.oracle
+        assert isinstance(oracle, LiveOracle)
+        figure_bench.seat(reference)
+        drawing.draw(figure_bench, [task.id for task in bench.lab.tasks])
+        figure_bench.dismiss()
         return dict(oracle.answers)
 
 
@@ -279,6 +286,8 @@ def _write_course(course: Course, part: Path) -> None:
     (part / "fixtures").mkdir()
     for path in sorted((course.root / "fixtures").glob("*.py")):
         shutil.copyfile(path, part / "fixtures" / path.name)
+    if (course.root / "fixtures" / "minisd").is_dir():
+        shutil.copytree(course.root / "fixtures" / "minisd", part / "fixtures" / "minisd", ignore=ignore)
     handbook = course.root / "exercises" / "handbook"
     if handbook.is_dir():
         shutil.copytree(handbook, part / "exercises" / "handbook", ignore=ignore)

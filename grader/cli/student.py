@@ -128,18 +128,18 @@ def _graded(
         if html_path is not None:
             _write_asked(html_path, page_of(course, lab, result))
         return result
-    from grader.grading import Job, grade, illustrate, open_bench
+    from grader.grading import Job, grade, illustrate, open_bench, open_figure_bench
     from grader.reports import html
 
     html.prepare(course.templates)  # now, while torch is still being imported on the other core
 
     job = Job(lab, submission, tasks or None)
-    with open_bench(lab, course.manifest.seed, sandbox) as bench:
+    with open_bench(lab, course.manifest.seed, sandbox) as bench, open_figure_bench(bench) as figure_bench:
         result = for_student(grade(job, bench))
         tell(result, json_path, verbose, quiet)
         # The verdict is on the screen; pictures and page may take their time.
         if result.problem is None or result.problem.kind != "interrupted":
-            result = illustrate(result, job, bench)
+            result = illustrate(result, job, figure_bench)
     if sandbox is not None:
         sandbox.hang_up()
     if html_path is not None:

@@ -79,6 +79,7 @@ class Sandbox:
         self.versions: dict[str, str] = {}
         self.start_method: Literal["fork", "spawn"] = start_method
         self._require = require
+        self._asked_isolation = isolation == "auto"
         self._meta_device = meta_device
         self._isolated = isolation == "auto" and start_method == "fork"
         self._is_ready = False
@@ -97,6 +98,11 @@ class Sandbox:
         except OSError as error:
             self.close()
             raise MachineError(f"The sandbox cannot start {self._view.interpreter}: {error.strerror}.") from error
+
+    def sibling(self, libraries: Profile) -> Sandbox:
+        """Start another sandbox with the same settings and other libraries, in the background."""
+        isolation: Literal["auto", "none"] = "auto" if self._asked_isolation else "none"
+        return Sandbox(libraries, isolation=isolation, start_method=self.start_method, require=self._require)
 
     @property
     def isolation(self) -> Literal["full", "partial", "none"]:

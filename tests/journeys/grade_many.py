@@ -10,7 +10,7 @@ from grader.checking.calls import Call
 from grader.checking.diagnosis import diagnose
 from grader.checking.session import Bench, Examination
 from grader.course import load
-from grader.grading import Job, assess, illustrate, open_bench
+from grader.grading import Job, assess, illustrate, open_bench, open_figure_bench
 from grader.root import find_root
 from grader.submission import parse
 
@@ -36,12 +36,12 @@ def main() -> None:
     told: dict[str, dict[str, Any]] = {}
     for lab_id, sources in json.load(sys.stdin).items():
         lab = course.lab(lab_id)
-        with open_bench(lab, course.manifest.seed) as bench:
+        with open_bench(lab, course.manifest.seed) as bench, open_figure_bench(bench) as figure_bench:
             for name, source in sources.items():
                 job = Job(lab, parse(source.encode(), f"{lab_id}.py"))
                 result, seen = assess(job, bench)
                 if name == "right":
-                    result = illustrate(result, job, bench)
+                    result = illustrate(result, job, figure_bench)
                 calls = [one for script in seen.scripts.values() for one in script]
                 told.setdefault(lab_id, {})[name] = {
                     "earned": result.score.earned,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -56,6 +57,12 @@ def _on(tensor: Any, device: str) -> Any:
     return tensor.to(device)
 
 
+def _stack(source: str, configs: dict[str, Any], weights: dict[str, Any]) -> Any:
+    module = ModuleType("stack")
+    exec(compile(source, "stack.py", "exec"), module.__dict__)
+    return module.Stack(configs, weights)
+
+
 _MAKERS: dict[str, Callable[..., Any]] = {
     "randn": lambda seed, *shape: _randn(shape, generator=_seeded(seed)),
     "rand": lambda seed, *shape: _rand(shape, generator=_seeded(seed)),
@@ -70,6 +77,7 @@ _MAKERS: dict[str, Callable[..., Any]] = {
     "alphas_cumprod": lambda betas: _cumprod(1.0 - betas, dim=0),
     "generator": _seeded,
     "dtype": lambda name: DTYPES[name],
+    "stack": _stack,
     ".to": lambda tensor, name: tensor.to(DTYPES[name]),
     ".on": _on,
     ".reshape": lambda tensor, *shape: tensor.reshape(shape),
