@@ -21,28 +21,6 @@ def comparable(yours: Any, reference: Any, names: list[str]) -> bool:
 
 
 @figure("ddpm_step")
-def mean_and_noise_of_one_step(play) -> ImageGrid:
-    """One step taken 64 times: the average shows the mean, one draw shows the sample, their difference the noise."""
-    x0 = array(sprite("ring", "purple")[None])
-    yours, reference = play.scenario(
-        "many_draws", x0=x0, t=250, t_prev=150, betas=linear_betas(1000), draws=64, seed=PICTURE_SEED
-    )
-    panels = [parts(reference)]
-    rows = [("reference", to_images(panels[0]))]
-    if comparable(yours, reference, ["average", "first"]):
-        panels.append(parts(yours))
-        rows.append(("yours", to_images(panels[1])))
-        rows.append(("|error|, 0 to 1", error_images(panels[1], panels[0], 1.0)))
-    return ImageGrid(
-        title="One step from t = 250 to 150: mean, sample, noise",
-        caption="One x_t, 64 steps from it. Their average is nearly the mean; one draw minus it is the noise.",
-        alt="A noisy ring, the cleaner average of 64 steps from it, one single step, and the noise it added.",
-        columns=["x_t", "average of 64", "one draw", "noise"],
-        rows=rows,
-    )
-
-
-@figure("ddpm_step")
 def a_prompt_drawn_by_your_step(play) -> ImageGrid:
     """A trained model predicts, the student's step walks: forty steps from noise to a prompt."""
     yours, reference = play.scenario(
@@ -65,6 +43,28 @@ def a_prompt_drawn_by_your_step(play) -> ImageGrid:
         "predicts from your own x_t, so a small slip in the step grows on the way.",
         alt="Noise that turns into a green triangle above a purple ring, by the reference and by your ddpm_step.",
         columns=[*(f"t = {CHAIN[i]}" for i in SHOWN), "end"],
+        rows=rows,
+    )
+
+
+@figure("ddpm_step")
+def mean_and_noise_of_one_step(play) -> ImageGrid:
+    """One step taken 64 times: the average shows the mean, one draw shows the sample, their difference the noise."""
+    x0 = array(sprite("ring", "purple")[None])
+    yours, reference = play.scenario(
+        "many_draws", x0=x0, t=250, t_prev=150, betas=linear_betas(1000), draws=64, seed=PICTURE_SEED
+    )
+    panels = [parts(reference)]
+    rows = [("reference", to_images(panels[0]))]
+    if comparable(yours, reference, ["average", "first"]):
+        panels.append(parts(yours))
+        rows.append(("yours", to_images(panels[1])))
+        rows.append(("|error|, 0 to 1", error_images(panels[1], panels[0], 1.0)))
+    return ImageGrid(
+        title="One step from t = 250 to 150: mean, sample, noise",
+        caption="One x_t, 64 steps from it. Their average is nearly the mean; one draw minus it is the noise.",
+        alt="A noisy ring, the cleaner average of 64 steps from it, one single step, and the noise it added.",
+        columns=["x_t", "average of 64", "one draw", "noise"],
         rows=rows,
     )
 

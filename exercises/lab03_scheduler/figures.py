@@ -15,6 +15,29 @@ PROMPTS = [
 
 
 @figure("DPMpp2M")
+def few_steps(play):
+    """Draw four prompts in few steps: DDIM, the reference, and the student's solver."""
+    yours, reference = play.scenario("drawings", stack=stack(), prompts=PROMPTS, steps=STEPS, x=randn(5, 4, 4, 8, 8))
+    right = reference["second_order"].array
+    rows = [
+        ("first order (DDIM)", to_images(reference["first_order"].array)),
+        ("reference", to_images(right)),
+    ]
+    if yours is not None and yours["second_order"].shape == reference["second_order"].shape:
+        found = yours["second_order"].array
+        rows.append(("yours", to_images(found)))
+        rows.append(("|difference|, 0 to 1", error_images(found, right, 1.0)))
+    return ImageGrid(
+        title=f"{STEPS} steps from noise to a picture",
+        caption=f"A small trained model draws four prompts at guidance scale 3 in {STEPS} steps: with DDIM, with the "
+        "reference's DPM-Solver++(2M), and with yours. The same noise and as many model calls in each column.",
+        alt="Four small pictures of sprites, drawn by DDIM, by the reference and by your solver.",
+        columns=[prompt.replace("a ", "", 1) for prompt in PROMPTS],
+        rows=rows,
+    )
+
+
+@figure("DPMpp2M")
 def convergence(play):
     """Draw the error of the sampled points against the number of steps."""
     yours, reference = play.scenario(
@@ -42,27 +65,4 @@ def convergence(play):
         y_label="mean error",
         series=series,
         log_y=True,
-    )
-
-
-@figure("DPMpp2M")
-def few_steps(play):
-    """Draw four prompts in few steps: DDIM, the reference, and the student's solver."""
-    yours, reference = play.scenario("drawings", stack=stack(), prompts=PROMPTS, steps=STEPS, x=randn(5, 4, 4, 8, 8))
-    right = reference["second_order"].array
-    rows = [
-        ("first order (DDIM)", to_images(reference["first_order"].array)),
-        ("reference", to_images(right)),
-    ]
-    if yours is not None and yours["second_order"].shape == reference["second_order"].shape:
-        found = yours["second_order"].array
-        rows.append(("yours", to_images(found)))
-        rows.append(("|difference|, 0 to 1", error_images(found, right, 1.0)))
-    return ImageGrid(
-        title=f"{STEPS} steps from noise to a picture",
-        caption=f"A small trained model draws four prompts at guidance scale 3 in {STEPS} steps: with DDIM, with the "
-        "reference's DPM-Solver++(2M), and with yours. The same noise and as many model calls in each column.",
-        alt="Four small pictures of sprites, drawn by DDIM, by the reference and by your solver.",
-        columns=[prompt.replace("a ", "", 1) for prompt in PROMPTS],
-        rows=rows,
     )

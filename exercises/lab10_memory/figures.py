@@ -9,6 +9,27 @@ PROMPTS = ["a red circle", "a blue cross", "a yellow ring left of a green square
 
 
 @figure("query_chunked_attention")
+def a_model_with_your_attention(play):
+    """Put the student's function into every attention of a trained UNet, and draw."""
+    yours, reference = play.scenario("drawings", stack=stack(), prompts=PROMPTS, chunk=5, noise=randn(5, 3, 4, 8, 8))
+    right = reference["usual"].array
+    rows = [("its own attention", to_images(right)), ("reference, in chunks", to_images(reference["chunked"].array))]
+    if yours is not None and yours["chunked"].shape == reference["chunked"].shape:
+        found = yours["chunked"].array
+        rows.append(("yours, in chunks", to_images(found)))
+        rows.append(("|yours - its own|, 0 to 1", error_images(found, right, 1.0)))
+    return ImageGrid(
+        title="A model with your attention in it",
+        caption="A small trained UNet draws three prompts, with its own attention and with your function in every "
+        "layer, five queries at a time. Chunks change what lives in memory, not what comes out: the rows should "
+        "look the same.",
+        alt="Three small pictures of sprites, drawn with the model's own attention, the reference's and yours.",
+        columns=[prompt.replace("a ", "", 1) for prompt in PROMPTS],
+        rows=rows,
+    )
+
+
+@figure("query_chunked_attention")
 def memory_timeline(play):
     """Draw the bytes alive after each operation, chunked against all at once, with the bound."""
     heads, n, d, chunk = 2, 256, 16, 32
@@ -39,25 +60,4 @@ def memory_timeline(play):
         y_label="KiB alive",
         series=series,
         limits=[("bound: 2 outputs + 6 blocks", (2 * out + 6 * block) / 1024)],
-    )
-
-
-@figure("query_chunked_attention")
-def a_model_with_your_attention(play):
-    """Put the student's function into every attention of a trained UNet, and draw."""
-    yours, reference = play.scenario("drawings", stack=stack(), prompts=PROMPTS, chunk=5, noise=randn(5, 3, 4, 8, 8))
-    right = reference["usual"].array
-    rows = [("its own attention", to_images(right)), ("reference, in chunks", to_images(reference["chunked"].array))]
-    if yours is not None and yours["chunked"].shape == reference["chunked"].shape:
-        found = yours["chunked"].array
-        rows.append(("yours, in chunks", to_images(found)))
-        rows.append(("|yours - its own|, 0 to 1", error_images(found, right, 1.0)))
-    return ImageGrid(
-        title="A model with your attention in it",
-        caption="A small trained UNet draws three prompts, with its own attention and with your function in every "
-        "layer, five queries at a time. Chunks change what lives in memory, not what comes out: the rows should "
-        "look the same.",
-        alt="Three small pictures of sprites, drawn with the model's own attention, the reference's and yours.",
-        columns=[prompt.replace("a ", "", 1) for prompt in PROMPTS],
-        rows=rows,
     )

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from fixtures.sprites import COLOURS, SHAPES, edges, mask, sprite
+from fixtures.sprites import COLOURS, SHAPES, mask, sprite
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -37,13 +37,6 @@ def test_areas(r):
 def test_moving_the_centre_moves_the_picture():
     step = 2 / 32  # one pixel
     assert np.array_equal(mask("circle", cx=4 * step, cy=2 * step), np.roll(mask("circle"), (2, 4), axis=(0, 1)))
-
-
-def test_edges_lie_in_the_shape_and_leave_its_middle_free():
-    for shape in SHAPES:
-        outline, whole = edges(shape), mask(shape)
-        assert (outline <= whole + 1e-6).all() and 0 < outline.sum() < whole.sum()
-    assert edges("circle")[16, 16] == 0
 
 
 def test_refusals_name_what_exists():
