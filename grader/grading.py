@@ -9,7 +9,7 @@ import contextlib
 import platform
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -121,10 +121,10 @@ def open_figure_bench(bench: Bench) -> Iterator[Bench]:
         sandbox.close()
 
 
-def illustrate(result: LabResult, job: Job, bench: Bench) -> LabResult:
+def illustrate(result: LabResult, job: Job, bench: Bench, on_fault: Callable[[str], None]) -> LabResult:
     """Return `result` with the pictures of its tasks, drawn from public calls; a verdict need not wait for them.
 
-    `bench` is what `open_figure_bench` yields.
+    `bench` is what `open_figure_bench` yields. A picture that we fail to draw is missing, and `on_fault` is told why.
     """
     if result.problem is not None:
         return result
@@ -140,7 +140,7 @@ def illustrate(result: LabResult, job: Job, bench: Bench) -> LabResult:
         return result
     bench.seat(job.submission)
     graded = {task.id for task in result.tasks}
-    pictures = [picture for picture in drawing.draw(bench, runnable) if picture.task in graded]
+    pictures = [picture for picture in drawing.draw(bench, runnable, on_fault) if picture.task in graded]
     bench.dismiss()
     return result.model_copy(update={"pictures": pictures})
 

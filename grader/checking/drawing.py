@@ -10,7 +10,7 @@ from typing import Any
 from grader.checking.calls import Call, function_call, scenario_call
 from grader.checking.session import Bench, ReloadError
 from grader.course import Lab
-from grader.errors import CourseError
+from grader.errors import CourseError, GraderError
 from grader.pictures import to_record
 from grader.results import Picture
 from grader.sandbox.client import Budget
@@ -52,24 +52,44 @@ class Play:
         return yours, expected.value
 
 
-def draw(bench: Bench, runnable: Iterable[str]) -> list[Picture]:
-    """Return the pictures of the lab's tasks; of tasks not in `runnable` the reference's side alone."""
+def draw(bench: Bench, runnable: Iterable[str], on_fault: Callable[[str], None] | None = None) -> list[Picture]:
+    """Return the pictures of the lab's tasks; of tasks not in `runnable` the reference's side alone.
+
+    What we fail to draw is left out and `on_fault` is told a sentence; without `on_fault` the error is raised.
+    """
     lab = bench.lab
     if not lab.figures_path.is_file():
         return []
     runnable = set(runnable)
     order = [task.id for task in lab.tasks]
-    functions = sorted(_figures(lab), key=lambda f: order.index(f.__figure__))  # type: ignore[attr-defined]
-    pictures = []
-    for function in functions:
-        task: str = function.__figure__  # type: ignore[attr-defined]
-        play = Play(bench, task in runnable, Budget(lab.manifest.limits.cpu_s))
-        try:
-            pictures.append(to_record(task, function(play)))
-        except (ValueError, TypeError, AttributeError, KeyError, IndexError):
-            # The student's values may have any form. What cannot be drawn with them is drawn without.
-            pictures.append(to_record(task, function(Play(bench, False, Budget(1.0)))))
+    pictures: list[Picture] = []
+    try:
+        for function in sorted(_figures(lab), key=lambda f: order.index(f.__figure__)):  # type: ignore[attr-defined]
+            try:
+                pictures.append(_picture(bench, function, runnable))
+            except Exception as error:
+                if on_fault is None:
+                    raise
+                on_fault(f"the picture {function.__name__} of {lab.id} could not be drawn ({_said(error)}).")
+    except CourseError as error:
+        if on_fault is None:
+            raise
+        on_fault(str(error))
     return pictures
+
+
+def _picture(bench: Bench, function: Callable[[Play], Any], runnable: set[str]) -> Picture:
+    task: str = function.__figure__  # type: ignore[attr-defined]
+    play = Play(bench, task in runnable, Budget(bench.lab.manifest.limits.cpu_s))
+    try:
+        return to_record(task, function(play))
+    except (ValueError, TypeError, AttributeError, KeyError, IndexError):
+        # The student's values may have any form. What cannot be drawn with them is drawn without.
+        return to_record(task, function(Play(bench, False, Budget(1.0))))
+
+
+def _said(error: Exception) -> str:
+    return str(error) if isinstance(error, GraderError) else f"{type(error).__name__}: {error}"
 
 
 def _figures(lab: Lab) -> list[Callable[[Play], Any]]:

@@ -139,7 +139,7 @@ def _graded(
         tell(result, json_path, verbose, quiet)
         # The verdict is on the screen; pictures and page may take their time.
         if result.problem is None or result.problem.kind != "interrupted":
-            result = illustrate(result, job, figure_bench)
+            result = illustrate(result, job, figure_bench, _note)
     if sandbox is not None:
         sandbox.hang_up()
     if html_path is not None:
@@ -149,6 +149,10 @@ def _graded(
         if written is not None and json_path != "-" and not quiet:
             click.echo(f"report: {_near(written)}", err=True)
     return result
+
+
+def _note(says: str) -> None:
+    click.echo(f"note: {says} The verdict does not depend on it.", err=True)
 
 
 def tell(result: LabResult, json_path: str | None, verbose: int, quiet: bool) -> None:

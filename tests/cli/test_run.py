@@ -240,6 +240,38 @@ def test_a_bug_in_a_check_is_exit_code_70_and_costs_nothing(tmp_path):
     assert "undefined_name" not in done.stdout + done.stderr  # a hidden check's source
 
 
+FIGURES = """
+from grader.kit import Chart, figure, ones
+
+
+@figure("scale")
+def lines(play):
+    yours, reference = play.call("scale", ones(3), 2.0)
+    points = [(0.0, float(reference.array[0])), (1.0, float(yours.array[0]))]
+    return Chart(title="Lines", caption="c", alt="a", x_label="x", y_label="y", series=[("l", "yours", points)])
+
+
+@figure("scale")
+def broken(play):
+    open("no such file")
+"""
+
+
+def test_a_picture_that_we_fail_to_draw_costs_only_itself(tmp_path):
+    root = toy.make(tmp_path / "toy").root
+    (root / "exercises" / "lab01_toy" / "figures.py").write_text(FIGURES)
+    write(tmp_path, toy.REFERENCE)
+    done = grade(tmp_path, "lab01", "--html", "page.html", course=root)
+    assert done.returncode == 0 and "7 of 7 points" in done.stdout
+    [note] = [line for line in done.stderr.splitlines() if line.startswith("note:")]
+    assert "the picture broken of lab01 could not be drawn" in note and "verdict does not depend" in note
+    page = (tmp_path / "page.html").read_text()
+    assert "Lines" in page and "broken" not in page
+    (root / "exercises" / "lab01_toy" / "figures.py").write_text("import nothing_that_exists\n")
+    done = grade(tmp_path, "lab01", course=root)
+    assert done.returncode == 0 and "note: lab01_toy/figures.py does not load" in done.stderr
+
+
 # 130: interrupted
 
 

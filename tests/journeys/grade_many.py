@@ -41,7 +41,7 @@ def main() -> None:
                 job = Job(lab, parse(source.encode(), f"{lab_id}.py"))
                 result, seen = assess(job, bench)
                 if name == "right":
-                    result = illustrate(result, job, figure_bench)
+                    result = illustrate(result, job, figure_bench, sys.exit)
                 calls = [one for script in seen.scripts.values() for one in script]
                 told.setdefault(lab_id, {})[name] = {
                     "earned": result.score.earned,
