@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install system demo check test audit bench clean
+.PHONY: install system demo check test audit bench minisd minisd-check clean
 
 install: $(STAMP)
 
@@ -45,6 +45,15 @@ test: check
 
 audit: install
 	@$(BIN)/grade audit
+
+# Trains fixtures/minisd from nothing, goes on where it was stopped, packs and measures it. DEVICE=cuda trains longer.
+DEVICE ?= cpu
+minisd: install
+	@$(BIN)/python -m fixtures.recipes.minisd --device $(DEVICE)
+	@$(BIN)/python -m fixtures.recipes.minisd.measure --record
+
+minisd-check: install
+	@$(BIN)/python -m fixtures.recipes.minisd.measure
 
 bench: install
 	@$(BIN)/python benchmarks/cold_start.py

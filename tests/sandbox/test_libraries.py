@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import numpy as np
@@ -12,7 +13,7 @@ from grader.sandbox.client import Worker
 from grader.sandbox.launcher import Limits, Sandbox
 from grader.sandbox.worker import libraries
 
-from .conftest import call, running
+from .conftest import call, once, running
 
 SOURCE = """
 import sys
@@ -113,3 +114,26 @@ def test_compiling_is_refused_with_a_sentence(worker: Worker) -> None:
     error = call(worker, "compiles", budget=60).error
     assert error is not None
     assert "without torch.compile" in error.message
+
+
+SIBLING = """
+import os
+
+def about():
+    try:
+        import diffusers
+    except ImportError:
+        return os.getpriority(os.PRIO_PROCESS, 0), False
+    return os.getpriority(os.PRIO_PROCESS, 0), True
+"""
+
+
+def test_a_sibling_has_the_libraries_that_graded_code_lacks_the_same_layers_and_stands_back() -> None:
+    ours = os.getpriority(os.PRIO_PROCESS, 0)
+    with Sandbox("torch") as first, first.sibling("diffusers") as sibling:
+        assert once(first, SIBLING, "about").value == (ours, False)
+        assert once(sibling, SIBLING, "about").value == (ours + 10, True)
+        assert sibling.layers == first.layers
+    with Sandbox("torch", isolation="none") as first, first.sibling("diffusers") as sibling:
+        sibling.ready()
+        assert sibling.isolation == first.isolation == "none"

@@ -32,6 +32,7 @@ MAX_CONTROL = 1 << 16
 def main(config: dict[str, Any]) -> None:
     """Import the libraries, then fork workers on request or, on the spawn way, serve as the only one."""
     os.environ.pop("PYTHONPATH", None)
+    os.nice(config["niceness"])
     libraries.install(config["places"], config["distributions"])
     if config["mode"] == "fork":
         with socket.socket(fileno=config["control"]) as control:
