@@ -78,6 +78,7 @@ def _view(result: LabResult, page_url: str | None, hints: dict[str, list[str]]) 
         "earned": words.points(result.score.earned),
         "possible": words.points(result.score.possible),
         "full_marks": words.full_marks(result),
+        "drawn": _drawn(tasks) if words.full_marks(result) else None,
         "ungraded": [task["title"] for task in tasks if task["state"] == "ours"],
         "tasks": tasks,
         "quote": words.clean_line((first_checks or result.checks)[0].id) if result.checks else None,
@@ -98,6 +99,15 @@ def _view(result: LabResult, page_url: str | None, hints: dict[str, list[str]]) 
             "bottom": HEIGHT - BOTTOM,
         },
     }
+
+
+def _drawn(tasks: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return the first task with a picture that the student's code made: with nothing left to mend, that is opened."""
+    for task in tasks:
+        for picture in task["pictures"]:
+            if picture["fits"] and any(label.startswith("yours") for label, _ in picture["rows"]):
+                return task
+    return None
 
 
 def _bar(tasks: list[TaskResult]) -> list[dict[str, Any]]:

@@ -98,6 +98,19 @@ def test_fix_first_is_the_tried_task_with_most_to_gain(templates):
     assert "Every check of this lab passes" in text(page(SAMPLES["all_passed"](), templates))
 
 
+def test_with_nothing_left_to_mend_the_task_that_draws_is_open(templates):
+    shown = page(SAMPLES["all_passed"](), templates)
+    assert "See what your code draws ." in text(shown)
+    opened = [
+        part.split('"')[0]
+        for part in shown.split('<section class="card task is-pass" id="')[1:]
+        if "<details open>" in part
+    ]
+    assert opened == ["task-add_noise"]
+    without = page(SAMPLES["all_passed"]().model_copy(update={"pictures": []}), templates)
+    assert "what your code draws" not in without and "<details open>" not in without
+
+
 def test_several_explanations_are_one_of(templates):
     shown = text(page(half_right(), templates))
     assert "Behaves like one of these" in shown
