@@ -125,11 +125,11 @@ def test_the_wheel_holds_the_edition_and_nothing_else(student: Edition, released
 
 
 def texts(folder: Path) -> dict[Path, str]:
-    """Return all files as text, recorded answers unpacked."""
+    """Return all files as text, recorded answers unpacked; bytes that are no text as they are."""
     found = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         body = gzip.decompress(path.read_bytes()) if path.suffix == ".bin" else path.read_bytes()
-        found[path.relative_to(folder)] = body.decode("latin-1" if path.suffix == ".bin" else "utf-8")
+        found[path.relative_to(folder)] = body.decode("latin-1" if path.suffix in (".bin", ".safetensors") else "utf-8")
     return found
 
 
