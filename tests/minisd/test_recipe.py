@@ -42,7 +42,7 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(tmp_path, one_thread,
             return (model(x) - x.prod(dim=1, keepdim=True)).square().mean()
 
         said = []
-        loop.train("toy", model, loss, steps=23, top_rate=1e-2, folder=folder, say=said.append)
+        loop.train("toy", model, loss, steps=23, horizon=40, top_rate=1e-2, folder=folder, say=said.append)
         return torch.cat([p.flatten() for p in model.parameters()]).detach(), said
 
     whole, _ = run(tmp_path / "whole")
