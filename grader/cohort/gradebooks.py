@@ -20,20 +20,6 @@ from grader.cohort.sheets import Sheet, plain
 from grader.errors import UsageError
 from grader.results import CheckResult, for_student
 
-# Nobody's work was judged: a gradebook gets no nought for it until a person has looked.
-_UNDECIDED = {
-    "missing",
-    "several",
-    "bad_archive",
-    "unsafe_archive",
-    "symlink",
-    "unreadable",
-    "not_a_file",
-    "too_large",
-    "grader_error",
-    "interrupted",
-}
-
 
 @dataclass(frozen=True)
 class Filled:
@@ -140,7 +126,7 @@ def grades_lines(row: Row, tasks: Sequence[str], key: Key | None = None) -> list
     """Return a student's line of grades.csv; with `key` one line a person, named: a group has several."""
     by_task = {task.id: task.earned for task in row.tasks}
     told = [
-        row.final,
+        "" if row.undecided else row.final,
         row.score.earned,
         row.score.possible,
         "late" if row.late else "",
@@ -294,7 +280,7 @@ def _filled(
             notes.append(f"Two rows of the gradebook fit {row.student}; only the first was filled in.")
             continue
         placed.add(found)
-        if row.problem is not None and row.problem.kind in _UNDECIDED and not row.adjustments:
+        if row.problem is not None and row.undecided:
             notes.append(f"{row.student} has no grade yet, and the row stays as it was: {row.problem.message}")
             continue
         share = maximum / row.score.possible if maximum and row.score.possible else 1.0

@@ -12,6 +12,21 @@ from grader.results import FORMAT_VERSION, LabResult, Model, Problem
 Layout = Literal["folders", "canvas", "moodle", "gradescope", "brightspace", "classroom", "git"]
 
 
+# Nobody's work was judged: there is no grade, and so no nought, until a person has looked.
+UNDECIDED = {
+    "missing",
+    "several",
+    "bad_archive",
+    "unsafe_archive",
+    "symlink",
+    "unreadable",
+    "not_a_file",
+    "too_large",
+    "grader_error",
+    "interrupted",
+}
+
+
 class Entry(Model):
     """One submission as found, before grading."""
 
@@ -65,6 +80,12 @@ class Row(LabResult):
     notes: list[str] = Field(default=[], description="Sentences a person sees.")
     final: float = Field(description="Points after `adjustments`; what the gradebooks get.")
     adjustments: list[Adjustment] = Field(default=[], description="In the order in which they were made.")
+
+    @property
+    def undecided(self) -> bool:
+        """Whether nobody has judged this work, neither the grader nor staff."""
+        decided = any(made.by == "staff" for made in self.adjustments)
+        return self.problem is not None and self.problem.kind in UNDECIDED and not decided
 
     @classmethod
     def of(cls, entry: Entry, result: LabResult) -> Row:

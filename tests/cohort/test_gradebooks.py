@@ -128,6 +128,14 @@ def test_what_was_not_judged_gets_no_nought_and_what_does_not_parse_does():
     ]
 
 
+def test_a_late_policy_makes_no_grade_of_what_nobody_judged():
+    late = Adjustment(by="late policy", before=0, after=0, why="1 h late: 1 started day, 10% off.")
+    nothing = Problem(kind="missing", message="no lab01.py.")
+    rows = [row("s001", 0, problem=nothing, adjustments=[late])]
+    filled = fill_canvas(CANVAS, "g.csv", rows, key(s001=Person(sid="S123")), "lab01")
+    assert (filled.filled, filled.left) == (0, 3)
+
+
 # Moodle
 
 MOODLE = {
@@ -256,6 +264,14 @@ def test_grades_csv():
         "scale": "12.0",
         "jitter": "3.0",
     }
+
+
+def test_what_nobody_judged_has_no_points_in_grades_csv():
+    nothing = Problem(kind="several", message="several files.")
+    table = [grades_head([]), *grades_lines(row(earned=0, problem=nothing), [])]
+    assert [(line["points"], line["problem"]) for line in read(csv_bytes(table))] == [("", "several")]
+    decided = row(earned=0, problem=nothing, final=9, adjustments=[STAFF])
+    assert grades_lines(decided, [])[0][2] == 9
 
 
 def test_grades_csv_with_names_has_a_line_a_person():
