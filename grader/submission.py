@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import codecs
 import difflib
 import errno
 import hashlib
@@ -146,6 +147,8 @@ def parse(source: bytes, filename: str) -> Submission:
     """Parse `source`; SubmissionError for what is not a Python file in UTF-8."""
     if not source.strip():
         raise SubmissionError("empty", f"{filename} is empty.")
+    if source.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise SubmissionError("not_text", f"{filename} is UTF-16, not UTF-8. Save it as UTF-8.", 1)
     nul = source.find(b"\0")
     if nul >= 0:
         line = source.count(b"\n", 0, nul) + 1

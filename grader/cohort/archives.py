@@ -168,7 +168,7 @@ def _listed(archive: zipfile.ZipFile, most: int) -> list[Member]:
         raise UsageError(f"the archive lists more than {most} files; that is no export of submissions.")
     members = []
     for info in archive.infolist():
-        raw = info.filename.replace("\\", "/")
+        raw = _name(info).replace("\\", "/")
         parts = tuple(part for part in raw.split("/") if part not in ("", "."))
         if not parts:
             continue
@@ -178,6 +178,14 @@ def _listed(archive: zipfile.ZipFile, most: int) -> list[Member]:
             parts = ("/", *parts)
         members.append(Member(parts, lambda info=info: archive.open(info), _refusal(info, raw)))  # type: ignore[misc]
     return members
+
+
+def _name(info: zipfile.ZipInfo) -> str:
+    """Return a member's name: UTF-8 also where the mark that says so is missing, which zipfile reads as cp437."""
+    if not info.flag_bits & 0x800 and not info.filename.isascii():
+        with contextlib.suppress(UnicodeError):
+            return info.filename.encode("cp437").decode("utf-8")
+    return info.filename
 
 
 def _refusal(info: zipfile.ZipInfo, raw: str) -> SubmissionError | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -11,7 +12,8 @@ from pathlib import Path
 from grader.cohort import archives, layouts
 from grader.cohort.layouts import Attempt, File, Handed
 from grader.cohort.records import Entry, Found
-from grader.cohort.roster import Key, Known, Roster, pseudonyms, read_key, read_roster, write_key
+from grader.cohort.roster import Key, Known, Roster, in_order, pseudonyms, read_key, read_roster, write_key
+from grader.cohort.sheets import plain
 from grader.course import Lab
 from grader.errors import SubmissionError, UsageError
 from grader.results import Problem
@@ -75,8 +77,8 @@ def find(
     write_key(key_path, Key(students=dict(sorted(lines.items()))))
     return Found(
         layout=sorted_.layout,
-        entries=sorted(entries, key=lambda entry: entry.student),
-        unmatched=sorted(named[row.identity] for row in missing),
+        entries=sorted(entries, key=lambda entry: in_order(entry.student)),
+        unmatched=sorted((named[row.identity] for row in missing), key=in_order),
         ignored=sorted_.ignored,
     )
 
@@ -91,7 +93,13 @@ def _matched(
     for one in handed:
         matches = [roster.find(person, one.label) for person in one.people] if roster else []
         found = {number for number in matches if number is not None}
-        if roster is not None:
+        team = roster.team([one.label, *(person.name for person in one.people)], sorted(found)) if roster else []
+        if roster is not None and team:
+            found = set(team)
+            one.people = [roster.rows[number].person for number in team]
+            one.identity = f"team:{plain(roster.rows[team[0]].team)}"
+        elif roster is not None:
+            handed_name = one.people[0].name
             one.people = [
                 person if number is None else person.joined(roster.rows[number].person)
                 for person, number in zip(one.people, matches, strict=True)
@@ -99,10 +107,14 @@ def _matched(
             if not found:
                 for attempt in one.attempts:
                     attempt.notes.append("Nobody on the roster fits it.")
-            elif len(one.people) == 1 and one.identity not in remembered and not _is_pseudonym(one.identity):
-                one.identity = roster.rows[next(iter(found))].identity
+            elif len(one.people) == 1:
+                number = next(iter(found))
+                if _another(handed_name, roster.rows[number].person.name):
+                    one.attempts[-1].notes.append("Its number is on the roster, with another name: look whose it is.")
+                if one.identity not in remembered and not _is_pseudonym(one.identity):
+                    one.identity = roster.rows[number].identity
         owner = next((owners[number] for number in found if number in owners), one.identity)
-        if owner in result and len(one.people) == 1:
+        if owner in result and (len(one.people) == 1 or team):
             result[owner].attempts += one.attempts
             result[owner].earlier += one.earlier
         else:
@@ -111,6 +123,11 @@ def _matched(
         rows.setdefault(owner, set()).update(found)
         owners |= dict.fromkeys(found, owner)
     return list(result.values()), rows
+
+
+def _another(name: str, listed: str) -> bool:
+    """Tell whether two names have no word in common; Canvas writes smithbob for Smith, Bob."""
+    return bool(name and listed) and not any(plain(word) in plain(name) for word in re.split(r"[\s,]+", listed) if word)
 
 
 def _is_pseudonym(identity: str) -> bool:
@@ -155,8 +172,8 @@ def _picked(one: Handed, lab: Lab, due: datetime | None) -> _Pick:
             pick.notes.append(f"{pick.file.filename} was taken as {lab.id}.py.")
         if others:
             names = ", ".join(sorted({other.filename for other in others}))
-            count = "another file" if len(others) == 1 else f"{len(others)} other files"
-            pick.notes.append(f"There is {count} that could be meant ({names}); {pick.file.filename} counts.")
+            there = "There is another file" if len(others) == 1 else f"There are {len(others)} other files"
+            pick.notes.append(f"{there} that could be meant ({names}); {pick.file.filename} counts.")
     except SubmissionError as error:
         pick.source = None
         pick.problem = Problem(kind=error.kind, message=str(error), line=error.line)
@@ -175,17 +192,19 @@ def _chosen(files: Sequence[File], lab: Lab) -> tuple[File, list[File]]:
     """
     files, trouble = _opened(files)
     wanted = f"{lab.id}.py"
-    python = [file for file in files if file.filename.lower().endswith(".py")]
+    python = [file for file in files if re.search(r"\.py(\.txt)?\Z", file.filename, re.IGNORECASE)]
+    named = [file for file in python if lab.id in file.filename.lower()]
     ways: Sequence[Callable[[], list[File]]] = (
         lambda: [file for file in python if file.filename.lower() == wanted],
-        lambda: [file for file in python if lab.id in file.filename.lower()],
+        lambda: named,
         lambda: _defining(python, lab) or (python if len(python) == 1 else []),
     )
     for way in ways:
         candidates = way()
         readable = [file for file in candidates if file.member.refused is None]
         if len(readable) == 1 or (readable and _alike(readable)):
-            return readable[0], []
+            rivals = [file for file in named if file not in candidates and not _alike([file, readable[0]])]
+            return readable[0], rivals
         if readable:
             return _newest(readable, lab)
         trouble += [file.member.refused for file in candidates if file.member.refused is not None]
@@ -193,10 +212,12 @@ def _chosen(files: Sequence[File], lab: Lab) -> tuple[File, list[File]]:
     if trouble:
         raise trouble[0]
     names = sorted({file.filename for file in files})
+    if not names:
+        raise SubmissionError("missing", f"no {wanted} was handed in.")
     listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-    raise SubmissionError(
-        "missing", f"no {wanted} was handed in, but {listed}." if names else f"no {wanted} was handed in."
-    )
+    notebook = any(name.lower().endswith(".ipynb") for name in names)
+    advice = f"Save the notebook as a Python file, {wanted}" if notebook else f"Hand in {wanted} itself"
+    raise SubmissionError("missing", f"no {wanted} was handed in, but {listed}. {advice}.")
 
 
 def _opened(files: Sequence[File]) -> tuple[list[File], list[SubmissionError]]:
@@ -267,7 +288,7 @@ def _note_twins(picks: Sequence[_Pick], named: dict[str, str], lab: Lab) -> None
             same.setdefault(hashlib.sha256(pick.source).hexdigest(), []).append(pick)
     for group in same.values():
         for pick in group:
-            others = sorted(named[other.handed.identity] for other in group if other is not pick)
+            others = sorted((named[other.handed.identity] for other in group if other is not pick), key=in_order)
             if others:
                 pick.notes.append(f"The same file, byte for byte, as {', '.join(others)}.")
 

@@ -108,7 +108,7 @@ def sort(members: Sequence[Member], path: Path, layout: str, lab_id: str, zone: 
         case "classroom" | "git":
             handed = _repositories(members, root, lab_id, wrapper, ignored, found == "classroom")
         case "folders":
-            handed = [_folder(name, inside) for name, inside in _by_top(members).items()]
+            handed = _folders(members, ignored)
         case _:
             raise UsageError(f"there is no layout {layout!r}.")
     return Sorted(found, handed, ignored)
@@ -178,6 +178,20 @@ def _inside(members: Iterable[Member]) -> list[File]:
     return [File(m, m.name) for m in below if not m.is_folder]
 
 
+def _folders(members: Sequence[Member], ignored: list[str]) -> list[Handed]:
+    """One student a folder or a file; beside folders, what is neither code nor an archive is the instructor's."""
+    groups = _by_top(members)
+    alone = {top for top, group in groups.items() if len(group[0].parts) == 1}
+    handed = []
+    for top, group in groups.items():
+        code = re.search(r"\.(py|ipynb|zip)\Z", top, re.IGNORECASE)
+        if top in alone and len(alone) < len(groups) and not code and group[0].refused is None:
+            ignored.append(shown(top))
+        else:
+            handed.append(_folder(top, group))
+    return handed
+
+
 def _folder(name: str, members: list[Member], note: str = "") -> Handed:
     attempt = Attempt(name, shown(name), _inside(members), notes=[note] if note else [])
     label = re.sub(r"\.(py|zip)\Z", "", name) if len(members[0].parts) == 1 else name
@@ -223,7 +237,10 @@ def _moodle(members: Sequence[Member], ignored: list[str]) -> list[Handed]:
         if rest and all(len(m.parts) == 1 for m in group):  # flat: the file's name follows
             folder, bare = top[: found.start("rest")], bare[: len(bare) - len(rest)]
         person = Person(name="" if blind else found["name"], lms=f"moodle:{pid}")
-        one = handed.setdefault(pid, Handed(f"moodle:{pid}", [person], [Attempt(folder, shown(bare))]))
+        # Team work, and what was exported for one group: "Group A-Ricky Dindial".
+        grouped = re.fullmatch(r".*-(?P<name>[^-]+ .+)", found["name"])
+        label = grouped["name"] if grouped else ""
+        one = handed.setdefault(pid, Handed(f"moodle:{pid}", [person], [Attempt(folder, shown(bare))], label))
         for file in _inside(group):
             one.attempts[0].files.append(File(file.member, shown(rest) if rest and folder != top else file.filename))
     return list(handed.values())

@@ -29,6 +29,7 @@ _HEADINGS = {
     "first": ["firstname", "givenname"],
     "last": ["lastname", "surname", "familyname"],
     "extension": ["extension", "due", "deadline"],
+    "team": ["team", "teamname"],  # not "group": Moodle's groups are tutorials as often as teams
 }
 _STRONG = ("lms", "sid", "login", "email")
 _SYSTEMS = ("canvas", "moodle", "brightspace")
@@ -69,6 +70,7 @@ class Enrolled:
 
     person: Person
     due: datetime | None = None  # an extension
+    team: str = ""  # who hands in one work for all
 
     @property
     def identity(self) -> str:
@@ -113,6 +115,15 @@ class Roster(Directory):
         """Keep the rows in the file's order."""
         super().__init__(row.person for row in rows)
         self.rows = rows
+        self._teams: dict[str, list[int]] = {}
+        for number, row in enumerate(rows):
+            if row.team:
+                self._teams.setdefault(plain(row.team), []).append(number)
+
+    def team(self, names: Iterable[str], members: Iterable[int]) -> list[int]:
+        """Return everybody in the team that is called one of `names` or has one of `members`; nobody where none is."""
+        called = [plain(name) for name in (*names, *(self.rows[number].team for number in members))]
+        return next((self._teams[name] for name in called if name in self._teams), [])
 
 
 def _keys(person: Person) -> list[tuple[str, str]]:
@@ -165,7 +176,7 @@ def read_roster(path: Path) -> Roster:
         if numbered := re.fullmatch(r"\D+(\d+)", strong["lms"]):
             strong["lms"] = f"moodle:{numbered[1]}"  # Participant 657721, in any language
         if (name or any(strong.values())) and not is_no_student(name):
-            rows.append(Enrolled(Person(name=name, **strong), due))
+            rows.append(Enrolled(Person(name=name, **strong), due, cells.get("team", "")))
     return Roster(rows)
 
 
@@ -203,6 +214,11 @@ def write_key(path: Path, key: Key) -> None:
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         json.dump(key.model_dump(mode="json"), file, ensure_ascii=False, indent=1)
     Path(name).replace(path)
+
+
+def in_order(student: str) -> tuple[int, str]:
+    """Return what pseudonyms are sorted by: s1000 comes after s999."""
+    return len(student), student
 
 
 def pseudonyms(known: Key, identities: Sequence[str], secrets: Iterable[bytes]) -> dict[str, str]:

@@ -13,6 +13,7 @@ import statistics
 from collections.abc import Sequence
 
 from grader.cohort.records import Attention, Cluster, Found, Named, Rate, Row, Statistics
+from grader.cohort.roster import in_order
 from grader.course import Lab
 from grader.results import CheckResult, TaskResult
 
@@ -59,7 +60,6 @@ class Gathering:
     def __init__(self, lab: Lab) -> None:
         """Begin with nobody."""
         self._lab = lab
-        self.finals: list[float] = []  # of everybody who handed something in
         self._tasks: dict[str, _Item] = {task.id: _Item() for task in lab.tasks}
         self._checks: dict[str, _Item] = {}
         self._task_points: list[list[float]] = []
@@ -80,7 +80,6 @@ class Gathering:
             self._attend(kind, _first_line(row.problem.message if row.problem else ""), row)
         if kind != "missing":
             self._submissions += 1
-            self.finals.append(row.final)
         for task in row.tasks:
             if any(check.task == task.id and check.outcome == "timed_out" for check in row.checks):
                 self._attend("timed_out", f"{task.id} was stopped at its time limit", row)
@@ -134,11 +133,11 @@ class Gathering:
             for i, (id, item) in enumerate(self._checks.items())
         ]
         named = [
-            Named(task=task, misconceptions=list(ids), says=says, students=sorted(students))
+            Named(task=task, misconceptions=list(ids), says=says, students=sorted(students, key=in_order))
             for (task, ids), (says, students) in self._named.items()
         ]
         clusters = [
-            Cluster(task=task, signature=mark, says=says, students=sorted(students))
+            Cluster(task=task, signature=mark, says=says, students=sorted(students, key=in_order))
             for (task, mark), (says, students) in self._clusters.items()
         ]
         named.sort(key=lambda one: (-len(one.students), one.task, one.misconceptions))
@@ -159,7 +158,7 @@ class Gathering:
     ) -> list[Attention]:
         """Return what a person should look at, the most pressing first."""
         gathered = [
-            Attention(kind=kind, says=says, students=sorted(students))
+            Attention(kind=kind, says=says, students=sorted(students, key=in_order))
             for (kind, says), students in self._attention.items()
         ]
         rank = {"grader_error": 0, "timed_out": 2, "note": 5}  # everything else that could not be graded: 1

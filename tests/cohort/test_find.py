@@ -127,16 +127,35 @@ def test_a_key_file_that_is_none_is_not_overwritten(tmp_path, found):
         ({"my lab01 (2).py": source("a")}, "my lab01 (2).py", "my lab01 (2).py was taken as lab01.py."),
         ({"homework.py": source("a"), "plot.py": b"x = 1\n"}, "homework.py", "homework.py was taken as lab01.py."),
         ({"other.py": b"x = 1\n"}, "other.py", "other.py was taken as lab01.py."),
+        ({"lab01.py.txt": source("a")}, "lab01.py.txt", "lab01.py.txt was taken as lab01.py."),
         ({"a/b/lab01.py": source("a")}, "lab01.py", ""),
         (
             {"lab01.py": source("a"), "old/lab01.py": source("b")},
             "lab01.py",
             "There is another file that could be meant (lab01.py); lab01.py counts.",
         ),
+        (
+            {"lab01.py": source("a"), "lab01 copy.py": source("b"), "old_lab01.py": source("c"), "plot.py": b"x = 1\n"},
+            "lab01.py",
+            "There are 2 other files that could be meant (lab01 copy.py, old_lab01.py); lab01.py counts.",
+        ),
+        ({"lab01.py": source("a"), "lab01 copy.py": source("a")}, "lab01.py", ""),
         ({"a/lab01.py": source("a"), "b/lab01.py": source("a")}, "lab01.py", ""),
         ({"work.zip": packed({"lab01.py": source("a"), "__MACOSX/._lab01.py": b"\0"})}, "lab01.py", ""),
     ],
-    ids=["case", "version", "defines a task", "the only one", "deep", "outermost", "equal", "zip"],
+    ids=[
+        "case",
+        "version",
+        "defines a task",
+        "the only one",
+        "an extension that Windows hides",
+        "deep",
+        "outermost",
+        "by name, beside others",
+        "by name, beside a copy",
+        "equal",
+        "zip",
+    ],
 )
 def test_the_file_that_is_meant_is_found_and_said(tmp_path, found, files, filename, says):
     subs = lay(tmp_path / "subs", {f"ann/{name}": content for name, content in files.items()})
@@ -149,14 +168,16 @@ def test_the_file_that_is_meant_is_found_and_said(tmp_path, found, files, filena
 @pytest.mark.parametrize(
     ("files", "kind", "says"),
     [
-        ({"notes.txt": b"hello"}, "missing", "no lab01.py was handed in, but notes.txt."),
+        ({"notes.txt": b"hello"}, "missing", "no lab01.py was handed in, but notes.txt. Hand in lab01.py itself."),
+        ({"lab01.ipynb": b"{}"}, "missing", "but lab01.ipynb. Save the notebook as a Python file, lab01.py."),
+        ({"lab01.py": "x = 1\n".encode("utf-16")}, "not_text", "lab01.py is UTF-16, not UTF-8. Save it as UTF-8."),
         (
             {"a/lab01.py": source("a"), "b/lab01.py": source("b")},
             "several",
             "several files could be the submission: a/lab01.py, b/lab01.py. Keep one, named lab01.py.",
         ),
         ({"lab01.py": b"def scale(:\n"}, "syntax_error", "SyntaxError"),
-        ({"lab01.py": b"\xff\xfe"}, "not_text", "not UTF-8"),
+        ({"lab01.py": b"# \xff\n"}, "not_text", "not UTF-8: a wrong byte on line 1"),
         ({"lab01.py": b"#" * (1 << 21)}, "too_large", "larger than 1 MiB"),
         ({"lab01.zip": b"no zip"}, "bad_archive", "lab01.zip is not a zip file; hand in the Python file itself."),
         ({"lab01.zip": packed({"b.zip": packed({"lab01.py": b""})})}, "bad_archive", "b.zip is an archive within"),
@@ -198,6 +219,20 @@ def test_junk_is_no_submission(tmp_path, found):
     entries = by_name(found(lay(subs, {"bob/lab01.py": source("b"), "bob/.venv/lab01.py": source("c")})))
     assert entries["ann"].problem.message == "no lab01.py was handed in."
     assert entries["bob"].source == source("b") and entries["bob"].notes == []
+
+
+def test_beside_folders_a_file_that_is_no_code_is_the_instructors(tmp_path, found):
+    subs = lay(tmp_path / "subs", {"ann/lab01.py": source("a"), "roster.csv": b"x", "bob.py": source("b")})
+    result = found(subs)
+    assert by_name(result).keys() == {"ann", "bob.py"} and result.ignored == ["roster.csv"]
+    flat = found(lay(tmp_path / "flat", {"ann.py": source("a"), "bob.pdf": b"%PDF"}))
+    assert by_name(flat)["bob.pdf"].problem.kind == "missing" and flat.ignored == []
+
+
+def test_a_class_of_a_thousand_is_in_order(tmp_path, found):
+    entries = found(lay(tmp_path / "subs", {f"s{n}/lab01.py": source("same") for n in (998, 999, 1000)})).entries
+    assert [entry.student for entry in entries] == ["s998", "s999", "s1000"]
+    assert entries[0].notes == ["The same file, byte for byte, as s999, s1000."]
 
 
 def test_an_empty_folder_is_a_student_without_a_file(tmp_path, found):
@@ -248,6 +283,15 @@ def test_what_is_damaged_inside_the_instructors_archive_is_one_students_problem(
     entries = by_name(found(path))
     assert entries["ann"].problem.kind == "bad_archive" and "CRC" in entries["ann"].problem.message
     assert entries["bob"].source == source("b")
+
+
+@pytest.mark.parametrize("code", ["utf-8", "cp437"])
+def test_names_in_an_archive_that_does_not_say_how_they_are_written(tmp_path, found, key, code):
+    name = "Müller Zoë_7_assignsubmission_file_/lab01.py".encode(code)
+    path = tmp_path / "subs.zip"
+    path.write_bytes(packed({"x" * len(name): source("m")}).replace(b"x" * len(name), name))
+    result = found(path)
+    assert result.layout == "moodle" and key()["s001"].people[0].name == "Müller Zoë"
 
 
 def test_names_that_no_screen_should_see_are_cleaned(tmp_path, found):
@@ -549,6 +593,6 @@ def test_the_mapping_is_a_table_with_every_problem_in_words(tmp_path, found):
     subs = lay(tmp_path / "subs", {"s001/lab01.py": source("a"), "s002/notes.txt": b""})
     assert mapping(found(subs, roster=roster)) == [
         ("s001", "s001", "lab01.py", "-", ""),
-        ("s002", "s002", "-", "-", "no lab01.py was handed in, but notes.txt."),
+        ("s002", "s002", "-", "-", "no lab01.py was handed in, but notes.txt. Hand in lab01.py itself."),
         ("s003", "-", "-", "-", "On the roster, but nothing was handed in."),
     ]

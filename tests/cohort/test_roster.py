@@ -63,6 +63,50 @@ def test_a_folder_may_be_named_by_anything_that_identifies_a_student(hand, folde
     assert [key[student].people[0].sid for student in found.unmatched] == ["S124"]
 
 
+TEAMS = """\
+Name,Email,Identifier,Team
+Ricky Dindial,r@uni.edu,Participant 1,Team A
+Ann Lee,a@uni.edu,Participant 2,Team A
+Bob Ray,b@uni.edu,Participant 17,team_b
+Eve Fox,e@uni.edu,Participant 4,
+"""
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["Team A_17_assignsubmission_file/lab01.py", "Team B_18_assignsubmission_file/lab01.py"],
+        ["Team A-Ann Lee_2_assignsubmission_file_/lab01.py", "Team B-Bob Ray_17_assignsubmission_file_/lab01.py"],
+        ["lab01-submissions/lab01-team-a/lab01.py", "lab01-submissions/lab01-team-b/lab01.py"],
+        ["a@uni.edu/lab01.py", "team b/lab01.py"],
+    ],
+    ids=["Moodle, one folder a team", "Moodle, one a member", "classroom", "by one member, by the team's name"],
+)
+def test_a_teams_work_is_everybodys_in_it(hand, names):
+    entries, found, key = hand(names, TEAMS)
+    people = [{person.email for person in key[entry.student].people} for entry in entries.values()]
+    assert sorted(people, key=len) == [{"b@uni.edu"}, {"r@uni.edu", "a@uni.edu"}]
+    assert [key[student].people[0].name for student in found.unmatched] == ["Eve Fox"]
+    assert all(entry.notes == [] for entry in entries.values())
+
+
+def test_what_two_of_a_team_hand_in_are_two_attempts(hand):
+    (entry,) = hand(["Ann Lee/lab01.py", "Ricky Dindial/lab01.py"], TEAMS)[0].values()
+    assert entry.attempts == 2 and "2 attempts" in entry.notes[0]
+
+
+def test_a_group_of_moodles_before_the_name_is_no_part_of_it(hand):
+    names = ["Tutorial-2-Ann Lee_7_assignsubmission_file_/lab01.py", "Al-Amin Ray_8_assignsubmission_file_/lab01.py"]
+    entries, found, _ = hand(names, "Name,Email\nAnn Lee,a@uni.edu\nAl-Amin Ray,r@uni.edu\n")
+    assert found.unmatched == [] and [entry.notes for entry in entries.values()] == [[], []]
+
+
+def test_a_number_that_belongs_to_another_name_is_said(hand):
+    says = "Its number is on the roster, with another name: look whose it is."
+    names = ["Team A_657721_assignsubmission_file/lab01.py"]
+    assert [entry.notes for entry in hand(names, MOODLE)[0].values()] == [[says]]
+
+
 def test_a_name_that_two_share_finds_nobody(hand):
     roster = "name,student id\nAnn Lee,S123\nAnn Lee,S124\n"
     entries, found, _ = hand(["Ann Lee/lab01.py"], roster)
