@@ -119,6 +119,7 @@ class Rate(Model):
     discrimination: float | None = Field(description="Correlation with the rest of the score (item-rest).")
     unstable: int = 0
     seconds: float | None = Field(default=None, description="Median time, for tasks.")
+    slowest: float | None = Field(default=None, description="Longest time, for tasks.")
 
 
 class Named(Model):

@@ -136,6 +136,6 @@ def canonical_cohort(cohort: CohortResult) -> str:
     data = cohort.model_dump(mode="json", exclude={"rows", "environment"})
     shown = data["statistics"]
     for rate in itertools.chain(shown["tasks"], shown["checks"]):
-        rate.pop("seconds")
+        del rate["seconds"], rate["slowest"]
     shown["attention"] = [one for one in shown["attention"] if one["kind"] != "slow"]
     return json.dumps(data | {"rows": rows}, sort_keys=True, ensure_ascii=False, indent=1)

@@ -103,6 +103,8 @@ class Gathering:
             self._explain(task, checks, row.student)
         for check in row.checks:
             self._checks.setdefault(check.id, _Item()).add(check.earned, check.possible, check.unstable, None)
+            if check.unstable:
+                self._attend("unstable", f"{check.id} changed its verdict on the second run", row)
 
     def _explain(self, task: TaskResult, checks: Sequence[CheckResult], student: str) -> None:
         if task.state in ("passed", "not_started", "ungraded"):
@@ -150,29 +152,24 @@ class Gathering:
             checks=checks,
             named=named,
             clusters=clusters,
-            attention=self._what_first(found, tasks, checks, clusters),
+            attention=self._what_first(found, tasks, clusters),
         )
 
-    def _what_first(
-        self, found: Found, tasks: Sequence[Rate], checks: Sequence[Rate], clusters: Sequence[Cluster]
-    ) -> list[Attention]:
+    def _what_first(self, found: Found, tasks: Sequence[Rate], clusters: Sequence[Cluster]) -> list[Attention]:
         """Return what a person should look at, the most pressing first."""
         gathered = [
             Attention(kind=kind, says=says, students=sorted(students, key=in_order))
             for (kind, says), students in self._attention.items()
         ]
-        rank = {"grader_error": 0, "timed_out": 2, "note": 5}  # everything else that could not be graded: 1
+        # Everything else that could not be graded: 1.
+        rank = {"grader_error": 0, "timed_out": 2, "unstable": 3, "note": 4}
         gathered.sort(key=lambda one: (rank.get(one.kind, 1), one.kind, -len(one.students), one.says))
         ours = [one for one in gathered if rank.get(one.kind, 1) <= 2]
         if found.unmatched:
             ours.append(
                 Attention(kind="unmatched", says="On the roster, and nothing was handed in", students=found.unmatched)
             )
-        ours += [
-            Attention(kind="unstable", says=f"{rate.id} changed its verdict on the second run for {rate.unstable}")
-            for rate in checks
-            if rate.unstable
-        ]
+        ours += [one for one in gathered if one.kind == "unstable"]
         ours += [
             Attention(
                 kind="cluster", says=f"{one.task}: the same unexplained failure. {one.says}", students=one.students
@@ -194,7 +191,7 @@ class Gathering:
             for rate in tasks
             if rate.seconds is not None and rate.seconds > SLOW_SHARE * limit
         ]
-        return ours + [one for one in gathered if rank.get(one.kind, 1) > 2]
+        return ours + [one for one in gathered if one.kind == "note"]
 
 
 class _Item:
@@ -224,6 +221,7 @@ class _Item:
             discrimination=_rounded(discriminates),
             unstable=self._unstable,
             seconds=round(statistics.median(self._seconds), 3) if self._seconds else None,
+            slowest=round(max(self._seconds), 3) if self._seconds else None,
         )
 
 

@@ -47,6 +47,58 @@ def test_the_formulas_against_numpy():
     assert cronbach_alpha(points.tolist()) == pytest.approx(expected)
 
 
+def test_a_class_of_forty_against_numpy_and_against_grouping_by_hand(lab):
+    random = np.random.default_rng(11)
+    names, worth = ["plain", "secret", "draws"], np.array([2.0, 2.0, 3.0])
+    skill = random.normal(size=(40, 1))
+    right = skill + random.normal(size=(40, 3)) > -0.3
+    values = random.choice(["1.0", "2.0", "nan"], size=40)
+    shaky = random.random((40, 3)) < 0.1
+    times = np.round(random.random(40), 3)
+    rows = [
+        row(
+            i,
+            result(
+                {name: "failed" for name, good in zip(names, right[i], strict=True) if not good},
+                yours=str(values[i]),
+                unstable=[name for name, changed in zip(names, shaky[i], strict=True) if changed],
+                seconds=float(times[i]),
+            ),
+        )
+        for i in range(40)
+    ]
+    shown = gather(lab, *rows)
+    by_check = right * worth
+    by_task = np.column_stack([by_check[:, :2].sum(1), by_check[:, 2]])
+    for rates, points, most in ((shown.checks, by_check, worth), (shown.tasks, by_task, np.array([4.0, 3.0]))):
+        rest = points.sum(1, keepdims=True) - points
+        expected = [np.corrcoef(points[:, i], rest[:, i])[0, 1] for i in range(len(most))]
+        assert [rate.discrimination for rate in rates] == pytest.approx(expected, abs=1e-4)
+        assert [rate.difficulty for rate in rates] == pytest.approx(points.mean(0) / most, abs=1e-4)
+        assert [rate.passed for rate in rates] == list((points == most).sum(0))
+    covariance = np.cov(by_task.T)
+    assert shown.alpha == pytest.approx(2 * (1 - np.trace(covariance) / covariance.sum()), abs=1e-4)
+    assert [(rate.seconds, rate.slowest) for rate in shown.tasks] == [
+        (pytest.approx(np.median(times), abs=1e-3), times.max())
+    ] * 2
+
+    alike = {}
+    for i in range(40):
+        for task, columns in (("scale", [0, 1]), ("jitter", [2])):
+            wrong = tuple(column for column in columns if not right[i, column])
+            if wrong:
+                alike.setdefault((task, wrong, values[i]), []).append(f"s{i:03}")
+    assert sorted(one.students for one in shown.clusters) == sorted(alike.values())
+    assert len(shown.clusters[0].students) == max(map(len, alike.values()))
+
+    assert [rate.unstable for rate in shown.checks] == list(shaky.sum(0))
+    assert [rate.unstable for rate in shown.tasks] == [shaky[:, :2].any(1).sum(), shaky[:, 2].sum()]
+    assert {one.says.split()[0]: one.students for one in shown.attention if one.kind == "unstable"} == {
+        check: [f"s{i:03}" for i in np.flatnonzero(shaky[:, column])]
+        for column, check in enumerate(["lab01/scale.plain", "lab01/scale.secret", "lab01/jitter.draws"])
+    }
+
+
 def test_numbers_need_ten_students(lab):
     def some(count):
         return [row(i, result({"draws": "failed"} if i % 2 else {"plain": "failed"})) for i in range(count)]
@@ -104,7 +156,7 @@ def test_what_needs_attention_first(lab):
         ("syntax_error", ["s002"]),
         ("timed_out", ["s001"]),
         ("unmatched", ["s009"]),
-        ("unstable", []),
+        ("unstable", ["s003"]),
         ("note", ["s004"]),
     ]
     assert next(one.says for one in shown.attention) == "line 3"
