@@ -2,12 +2,13 @@
 const table = document.getElementById('mt'), body = table.tBodies[0], heads = [...table.tHead.rows[0].cells];
 const find = document.getElementById('q'), mistake = document.getElementById('m'), status = document.getElementById('st');
 const value = (row, i) => row.cells[i].dataset.v;
+const order = new Intl.Collator('en', {numeric: true}).compare;
 heads.forEach((head, i) => head.firstElementChild.addEventListener('click', () => {
   const down = head.getAttribute('aria-sort') !== 'descending';
   heads.forEach(other => other.removeAttribute('aria-sort'));
   head.setAttribute('aria-sort', down ? 'descending' : 'ascending');
   const keys = [...body.rows].map(row => [i ? +value(row, i) : value(row, i), row]);
-  keys.sort(([a], [b]) => (i ? a - b : a.localeCompare(b)) * (down ? -1 : 1));
+  keys.sort(([a], [b]) => (i ? a - b : order(a, b)) * (down ? -1 : 1));
   body.append(...keys.map(key => key[1]));
 }));
 const filter = () => {

@@ -53,7 +53,8 @@ def _step(span: float, most: int) -> float:
     return next(factor * power for factor in (1.0, 2.0, 2.5, 5.0, 10.0) if factor * power >= rough * (1 - 1e-9))
 
 
-def _linear_ticks(low: float, high: float, most: int) -> list[float]:
+def linear_ticks(low: float, high: float, most: int) -> list[float]:
+    """Return the round numbers from `low` to `high`, at most `most` steps."""
     step = _step(high - low, most)
     first = math.ceil(low / step - 1e-9)
     last = math.floor(high / step + 1e-9)
@@ -121,8 +122,8 @@ def layout(picture: Picture) -> Layout:
         every = max(1, math.ceil(decades / 5))
         y_values = [10.0**e for e in range(math.ceil(y_low), math.floor(y_high) + 1, every)]
     else:
-        y_values = _linear_ticks(y_low, y_high, 5)
-    x_values = _linear_ticks(x_low, x_high, 6)
+        y_values = linear_ticks(y_low, y_high, 5)
+    x_values = linear_ticks(x_low, x_high, 6)
     seen: dict[str, int] = {}
     lines = []
     for series in picture.series:

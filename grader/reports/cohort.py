@@ -15,13 +15,17 @@ from grader.cohort.records import CohortResult, Rate, Row
 from grader.cohort.statistics import ENOUGH, LOW_DISCRIMINATION, counts
 from grader.manifest import Task
 from grader.reports import words
+from grader.reports.chart import linear_ticks
 from grader.reports.html import anchor
 from grader.reports.pages import environment, script, stylesheet
 
 BINS = 20
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 520, 220, 44, 40, 16
+LEFT, BOTTOM, TOP = 44, 40, 20
+HISTOGRAM, SCATTER = (520, 240), (420, 300)  # width and height
 ATTENTION = 30  # lines; a page that shows five hundred notes shows none
 NAMES = 12  # pseudonyms in one line
+MISTAKES = 10  # the others are folded away
+SLOW = 5  # tasks
 ICONS = {
     "grader_error": "ours",
     "timed_out": "time",
@@ -39,26 +43,25 @@ class Line:
     """One student's line of the matrix."""
 
     student: str
-    final: float
-    cells: list[tuple[str, str, str]]  # class, text, the state in words
-    mistakes: list[int]  # numbers of the named mistakes, as the statistics list them
+    final: float | None  # None: nobody has judged it
+    cells: list[tuple[str, str]]  # class, text
     state: str
     isolation: str | None
 
 
 def line(row: Row) -> Line:
-    """Return what the matrix shows of a row; the mistakes are filled in when all rows are known."""
+    """Return what the matrix shows of a row."""
     cells = []
     for task in row.tasks:
         share = task.earned / task.possible if task.possible else 0.0
         heat = "h4" if share >= 1 else "h3" if share >= 0.8 else "h2" if share >= 0.5 else "h1" if share > 0 else "h0"
         heat = {"crashed": "hx", "not_started": "hn", "ungraded": "hn"}.get(task.state, heat)
         text = "–" if task.state in ("not_started", "ungraded") else words.points(task.earned)
-        cells.append((heat, text, words.STATES[task.state]))
+        cells.append((heat, text))
     kind = row.problem.kind if row.problem else None
     state = words.PROBLEMS.get(kind, words.STOPPED.get(kind, kind)) if kind else ""
     note = words.isolation(row.environment)
-    return Line(row.student, row.final, cells, [], state, note[0] if note else None)
+    return Line(row.student, None if row.undecided else row.final, cells, state, note[0] if note else None)
 
 
 def cohort_page(
@@ -76,12 +79,13 @@ def cohort_page(
 def _view(cohort: CohortResult, tasks: Sequence[Task], lines: Sequence[Line]) -> dict[str, Any]:
     shown = cohort.statistics
     possible = sum(task.points for task in tasks)
-    finals = [one.final for one in lines if one.state != words.PROBLEMS["missing"]]
+    finals = [one.final for one in lines if one.final is not None]
     numbers: dict[str, list[int]] = {}
     for number, named in enumerate(shown.named):
         for student in named.students:
             numbers.setdefault(student, []).append(number)
     titles = {task.id: words.clean_line(task.title) for task in tasks}
+    shared = [one for one in shown.clusters if len(one.students) > 1]
     lacking = next((one.isolation for one in lines if one.isolation), None)
     return {
         "lab": words.clean_line(cohort.lab),
@@ -100,12 +104,14 @@ def _view(cohort: CohortResult, tasks: Sequence[Task], lines: Sequence[Line]) ->
         "isolation": lacking,
         "attention": [_attention(one.kind, one.says, one.students) for one in shown.attention[:ATTENTION]],
         "attention_more": max(0, len(shown.attention) - ATTENTION),
+        "ignored": _who([words.clean_line(name) for name in cohort.found.ignored], pages=False),
         "histogram": _histogram(finals, possible),
         "tasks": [
             _task(rate, n, task, cohort) for n, (rate, task) in enumerate(zip(shown.tasks, tasks, strict=True), 1)
         ],
         "scatter": _scatter(shown.tasks) if shown.enough else None,
         "checks": [_rate(rate) for rate in shown.checks],
+        "slow": _slow(shown.tasks, titles),
         "named": [
             {
                 "number": number,
@@ -126,13 +132,16 @@ def _view(cohort: CohortResult, tasks: Sequence[Task], lines: Sequence[Line]) ->
                 "count": len(one.students),
                 "who": _who(one.students),
             }
-            for one in shown.clusters[:ATTENTION]
+            for one in shared[:ATTENTION]
         ],
-        "clusters_more": max(0, len(shown.clusters) - ATTENTION),
+        "clusters_more": max(0, len(shared) - ATTENTION),
+        "clusters_alone": words.count(len(shown.clusters) - len(shared), "failure")
+        if len(shown.clusters) > len(shared)
+        else "",
         "lines": [
             {
                 "student": one.student,
-                "final": words.points(one.final),
+                "final": "–" if one.final is None else words.points(one.final),
                 "cells": one.cells,
                 "mistakes": " ".join(map(str, numbers.get(one.student, []))),
                 "state": one.state,
@@ -140,7 +149,7 @@ def _view(cohort: CohortResult, tasks: Sequence[Task], lines: Sequence[Line]) ->
             for one in lines
         ],
         "anchors": [anchor(task.id) for task in tasks],
-        "frame": {"width": WIDTH, "height": HEIGHT, "left": LEFT, "top": TOP, "bottom": HEIGHT - BOTTOM},
+        "shown_mistakes": MISTAKES,
     }
 
 
@@ -164,8 +173,9 @@ def _coefficient(value: float | None) -> str | None:
     return None if value is None else f"{value:.2f}".replace("-", "−")
 
 
-def _who(students: Sequence[str]) -> dict[str, Any]:
-    return {"shown": list(students[:NAMES]), "more": max(0, len(students) - NAMES)}
+def _who(students: Sequence[str], *, pages: bool = True) -> dict[str, Any]:
+    """Return who is named, and whether each has a page; who handed in nothing has none."""
+    return {"shown": list(students[:NAMES]), "more": max(0, len(students) - NAMES), "pages": pages}
 
 
 def _attention(kind: str, says: str, students: Sequence[str]) -> dict[str, Any]:
@@ -174,7 +184,7 @@ def _attention(kind: str, says: str, students: Sequence[str]) -> dict[str, Any]:
     return {
         "icon": ICONS.get(kind, "crash"),
         "text": f"{heading}: {text}" if heading and text else heading or text,
-        "who": _who(students),
+        "who": _who(students, pages=kind != "unmatched"),
     }
 
 
@@ -188,8 +198,21 @@ def _rate(rate: Rate) -> dict[str, Any]:
         "passed": rate.passed,
         "graded": rate.graded,
         "unstable": rate.unstable,
-        "seconds": None if rate.seconds is None else f"{rate.seconds:.2f}",
     }
+
+
+def _slow(rates: Sequence[Rate], titles: dict[str, str]) -> list[dict[str, Any]]:
+    """Return the tasks that changed their verdict on a second run, and those that took longest."""
+    timed = [rate for rate in rates if rate.unstable or rate.slowest is not None]
+    timed.sort(key=lambda rate: (-rate.unstable, -(rate.slowest or 0)))
+    return [
+        {
+            "title": titles[rate.id],
+            "seconds": [f"{value:.2f} s" if value is not None else "–" for value in (rate.seconds, rate.slowest)],
+            "unstable": rate.unstable,
+        }
+        for rate in timed[: max(SLOW, sum(rate.unstable > 0 for rate in timed))]
+    ]
 
 
 def _task(rate: Rate, number: int, task: Task, cohort: CohortResult) -> dict[str, Any]:
@@ -204,43 +227,58 @@ def _task(rate: Rate, number: int, task: Task, cohort: CohortResult) -> dict[str
     }
 
 
+def _frame(width: int, height: int) -> dict[str, int]:
+    return {"width": width, "height": height, "left": LEFT, "right": width - 16, "top": TOP, "bottom": height - BOTTOM}
+
+
 def _histogram(finals: Sequence[float], possible: float) -> dict[str, Any]:
-    """Place one bar per equal part of the points."""
+    """Place one bar per equal part of the points, and the median."""
+    frame = _frame(*HISTOGRAM)
     found = counts(finals, possible, BINS)
     highest = max(found, default=0) or 1
-    step = (WIDTH - LEFT - 8) / BINS
-    room = HEIGHT - BOTTOM - TOP
+    room = frame["bottom"] - TOP
+
+    def at_x(points: float) -> float:
+        return round(LEFT + points / possible * (frame["right"] - LEFT), 1)
+
+    def at_y(count: float) -> float:
+        return round(frame["bottom"] - room * count / highest, 1)
+
     bars = []
     for i, count in enumerate(found):
-        height = round(room * count / highest, 1)
         low, high = possible * i / BINS, possible * (i + 1) / BINS
         upper = "" if i == BINS - 1 else " (not included)"
         bars.append(
             {
-                "x": round(LEFT + i * step + 1, 1),
-                "width": round(step - 2, 1),
-                "y": round(HEIGHT - BOTTOM - height, 1),
-                "height": height,
+                "x": at_x(low) + 1,
+                "width": round(at_x(high) - at_x(low) - 2, 1),
+                "y": at_y(count),
+                "height": round(frame["bottom"] - at_y(count), 1),
                 "count": count,
                 "says": f"{words.count(count, 'student')} with {words.points(low)} to {words.points(high)}{upper}",
             }
         )
-    ticks = [
-        (round(LEFT + share * BINS * step, 1), words.points(possible * share)) for share in (0, 0.25, 0.5, 0.75, 1)
-    ]
-    mean = statistics.fmean(finals) if finals else 0.0
-    deviation = statistics.stdev(finals) if len(finals) > 1 else 0.0
-    return {"bars": bars, "ticks": ticks, "highest": highest, "mean": f"{mean:.1f}", "deviation": f"{deviation:.1f}"}
+    middle = statistics.median(finals) if finals else None
+    return {
+        "frame": frame,
+        "bars": bars,
+        "x_ticks": [(at_x(value), words.points(value)) for value in linear_ticks(0, possible, 9)],
+        "y_ticks": [(at_y(value), f"{value:g}") for value in linear_ticks(0, highest, 5) if value == int(value)],
+        "median": None if middle is None else (at_x(middle), words.points(middle), middle > possible / 2),
+        "mean": f"{statistics.fmean(finals):.1f}" if finals else "–",
+        "deviation": f"{statistics.stdev(finals):.1f}" if len(finals) > 1 else "–",
+    }
 
 
 def _scatter(rates: Sequence[Rate]) -> dict[str, Any]:
     """Place each task by difficulty (x, 0 to 1) and discrimination (y, -0.2 to 1)."""
+    frame = _frame(*SCATTER)
 
     def at_x(value: float) -> float:
-        return round(LEFT + value * (WIDTH - LEFT - 20), 1)
+        return round(LEFT + value * (frame["right"] - LEFT), 1)
 
     def at_y(value: float) -> float:
-        return round(HEIGHT - BOTTOM - (max(-0.2, value) + 0.2) / 1.2 * (HEIGHT - BOTTOM - TOP), 1)
+        return round(frame["bottom"] - (max(-0.2, value) + 0.2) / 1.2 * (frame["bottom"] - TOP), 1)
 
     dots = [
         {
@@ -254,9 +292,9 @@ def _scatter(rates: Sequence[Rate]) -> dict[str, Any]:
         if rate.difficulty is not None and rate.discrimination is not None
     ]
     return {
+        "frame": frame,
         "dots": dots,
         "x_ticks": [(at_x(value), f"{value:g}") for value in (0.0, 0.25, 0.5, 0.75, 1.0)],
         "y_ticks": [(at_y(value), f"{value:g}") for value in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)],
         "zone": at_y(LOW_DISCRIMINATION),
-        "right": WIDTH - 20,
     }
