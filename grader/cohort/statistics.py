@@ -12,6 +12,7 @@ import math
 import statistics
 from collections.abc import Sequence
 
+from grader.cohort.attention import notes, problems
 from grader.cohort.records import Attention, Cluster, Found, Named, Rate, Row, Statistics
 from grader.cohort.roster import in_order
 from grader.course import Lab
@@ -72,6 +73,8 @@ class Gathering:
     def add(self, row: Row) -> None:
         """Take one row."""
         kind = row.problem.kind if row.problem else None
+        if row.late:
+            self._attend("late", "Handed in after the deadline", row)
         for note in row.notes:
             self._attend("note", note, row.student)
         if kind == "grader_error" or any(check.outcome == "grader_error" for check in row.checks):
@@ -162,9 +165,10 @@ class Gathering:
             for (kind, says), students in self._attention.items()
         ]
         # Everything else that could not be graded: 1.
-        rank = {"grader_error": 0, "timed_out": 2, "unstable": 3, "note": 4}
+        rank = {"grader_error": 0, "timed_out": 2, "late": 3, "unstable": 4, "note": 5}
         gathered.sort(key=lambda one: (rank.get(one.kind, 1), one.kind, -len(one.students), one.says))
-        ours = [one for one in gathered if rank.get(one.kind, 1) <= 2]
+        ours = problems([one for one in gathered if rank.get(one.kind, 1) <= 1])
+        ours += [one for one in gathered if one.kind in ("timed_out", "late")]
         if found.unmatched:
             ours.append(
                 Attention(kind="unmatched", says="On the roster, and nothing was handed in", students=found.unmatched)
@@ -191,7 +195,7 @@ class Gathering:
             for rate in tasks
             if rate.seconds is not None and rate.seconds > SLOW_SHARE * limit
         ]
-        return ours + [one for one in gathered if one.kind == "note"]
+        return ours + notes([one for one in gathered if one.kind == "note"])
 
 
 class _Item:

@@ -34,6 +34,7 @@ ICONS = {
     "cluster": "fail",
     "discrimination": "part",
     "slow": "time",
+    "late": "time",
     "note": "none",
 }
 
