@@ -57,7 +57,12 @@ def export_command(
             gradebooks.write_feedback(target, cohort.found.layout, cohort.rows, key, _page_of(folder))
         elif form == "gradescope":
             for row in cohort.rows:
-                _write_results(target, row)
+                if row.problem is not None and row.undecided:
+                    click.echo(
+                        f"! {row.student} has no grade yet, and no results.json: {row.problem.message}", err=True
+                    )
+                else:
+                    _write_results(target, row)
         else:
             tasks = [task.id for task in cohort.rows[0].tasks] if cohort.rows else []
             lines = [gradebooks.grades_head(tasks, named=True)]

@@ -13,6 +13,7 @@ from grader.cli.instructor import KEY_FILE
 from grader.cohort.records import CohortResult, FoundSummary, Statistics
 from grader.cohort.roster import Key, Known, Person, write_key
 from grader.errors import UsageError
+from grader.results import Problem
 from tests import toy
 from tests.cohort.rows import row
 
@@ -86,6 +87,16 @@ def test_feedback(graded, tmp_path):
     export(graded, "--to", "feedback", "-o", tmp_path / "f.zip")
     with zipfile.ZipFile(tmp_path / "f.zip") as archive:
         assert archive.read("s001_file_/report.html") == b"s001"
+
+
+def test_gradescope_gets_no_nought_for_what_nobody_judged(graded, tmp_path):
+    cohort = CohortResult.model_validate_json((graded / "cohort.json").read_bytes())
+    nothing = Problem(kind="several", message="several files could be the submission.")
+    rows = [cohort.rows[0], cohort.rows[1].model_copy(update={"problem": nothing})]
+    (graded / "cohort.json").write_text(cohort.model_copy(update={"rows": rows}).model_dump_json())
+    done = export(graded, "--to", "gradescope", "-o", tmp_path / "gs")
+    assert [path.parent.name for path in (tmp_path / "gs").rglob("results.json")] == ["__.._evil"]
+    assert "! s002 has no grade yet, and no results.json: several files could be the submission." in done.stderr
 
 
 def test_gradescope_stays_in_its_folder(graded, tmp_path):
