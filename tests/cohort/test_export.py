@@ -10,8 +10,10 @@ from click.testing import CliRunner
 
 from grader.cli.export import export_command
 from grader.cli.instructor import KEY_FILE
+from grader.cohort.find import find
+from grader.cohort.gradebooks import write_feedback
 from grader.cohort.records import CohortResult, FoundSummary, Statistics
-from grader.cohort.roster import Key, Known, Person, write_key
+from grader.cohort.roster import Key, Known, Person, read_key, write_key
 from grader.errors import UsageError
 from grader.results import Problem
 from tests import toy
@@ -87,6 +89,23 @@ def test_feedback(graded, tmp_path):
     export(graded, "--to", "feedback", "-o", tmp_path / "f.zip")
     with zipfile.ZipFile(tmp_path / "f.zip") as archive:
         assert archive.read("s001_file_/report.html") == b"s001"
+
+
+@pytest.mark.parametrize("after", ["_/", "/", "_"], ids=["folders", "folders since 4.1", "flat"])
+def test_moodles_folders_come_back_as_they_went(tmp_path, after):
+    """Unpacked, both archives have the same folders; of a flat one, the names without the file's."""
+    people = ["Ricky Dindial_657721", "Zoë O'Neil-Smith_657722", "李 小龍_657723", "Team A_17", "Participant_657724"]
+    folders = [f"{one}_assignsubmission_file{after.rstrip('/')}" for one in people]
+    with zipfile.ZipFile(tmp_path / "in.zip", "w") as archive:
+        for folder in folders:
+            archive.writestr(f"{folder}{'/' if after.endswith('/') else ''}lab01.py", toy.REFERENCE + f"# {folder}\n")
+    found = find(tmp_path / "in.zip", toy.make(tmp_path / "toy").lab("lab01"), key_path=tmp_path / "key.json")
+    rows = [row(entry.student) for entry in found.entries]
+    write_feedback(tmp_path / "out.zip", found.layout, rows, read_key(tmp_path / "key.json"), lambda one: b"page")
+    with zipfile.ZipFile(tmp_path / "out.zip") as archive:
+        archive.extractall(tmp_path / "back")
+    assert found.layout == "moodle"
+    assert sorted(path.name for path in (tmp_path / "back").iterdir()) == sorted(folders)
 
 
 def test_gradescope_gets_no_nought_for_what_nobody_judged(graded, tmp_path):
