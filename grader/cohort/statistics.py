@@ -43,6 +43,11 @@ def discrimination(points: Sequence[Sequence[float]], item: int) -> float | None
     return correlation([row[item] for row in points], [math.fsum(row) - row[item] for row in points])
 
 
+def is_low(rate: Rate) -> bool:
+    """Tell whether an item hardly separates students, by the two digits that are shown."""
+    return rate.discrimination is not None and round(rate.discrimination, 2) < LOW_DISCRIMINATION
+
+
 def cronbach_alpha(points: Sequence[Sequence[float]]) -> float | None:
     """Return Cronbach's alpha over the items' points; None for a single item, or where no total differs."""
     count = len(points[0]) if points else 0
@@ -187,7 +192,7 @@ class Gathering:
                 says=f"{rate.id} hardly separates students: its correlation with the rest is {rate.discrimination:.2f}",
             )
             for rate in tasks
-            if rate.discrimination is not None and rate.discrimination < LOW_DISCRIMINATION
+            if is_low(rate)
         ]
         limit = self._lab.manifest.limits.cpu_s
         ours += [

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from grader.cohort.records import CohortResult, Rate, Row
-from grader.cohort.statistics import ENOUGH, LOW_DISCRIMINATION, counts
+from grader.cohort.statistics import ENOUGH, LOW_DISCRIMINATION, counts, is_low
 from grader.manifest import Task
 from grader.reports import words
 from grader.reports.chart import linear_ticks
@@ -190,12 +190,11 @@ def _attention(kind: str, says: str, students: Sequence[str]) -> dict[str, Any]:
 
 
 def _rate(rate: Rate) -> dict[str, Any]:
-    low = rate.discrimination is not None and rate.discrimination < LOW_DISCRIMINATION
     return {
         "id": words.clean_line(rate.id),
         "difficulty": _coefficient(rate.difficulty),
         "discrimination": _coefficient(rate.discrimination),
-        "low": low,
+        "low": is_low(rate),
         "passed": rate.passed,
         "graded": rate.graded,
         "unstable": rate.unstable,
@@ -286,7 +285,7 @@ def _scatter(rates: Sequence[Rate]) -> dict[str, Any]:
             "x": at_x(rate.difficulty),
             "y": at_y(rate.discrimination),
             "number": number,
-            "low": rate.discrimination < LOW_DISCRIMINATION,
+            "low": is_low(rate),
             "says": f"task {number}: p {rate.difficulty:.2f}, r {rate.discrimination:.2f}",
         }
         for number, rate in enumerate(rates, 1)

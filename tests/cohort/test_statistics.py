@@ -1,7 +1,17 @@
 import numpy as np
 import pytest
 
-from grader.cohort.statistics import ENOUGH, Gathering, correlation, counts, cronbach_alpha, discrimination, signature
+from grader.cohort.records import Rate
+from grader.cohort.statistics import (
+    ENOUGH,
+    Gathering,
+    correlation,
+    counts,
+    cronbach_alpha,
+    discrimination,
+    is_low,
+    signature,
+)
 from grader.results import Problem
 from tests import toy
 from tests.cohort.made import found, result, row
@@ -162,6 +172,12 @@ def test_what_needs_attention_first(lab):
     assert next(one.says for one in shown.attention) == "line 3"
     slow = gather(lab, *(row(i, result(seconds=0.9 * lab.manifest.limits.cpu_s)) for i in range(2)))
     assert [one.kind for one in slow.attention] == ["slow", "slow"]
+
+
+def test_an_item_is_low_by_the_digits_that_are_shown():
+    values = {0.1949: True, 0.1951: False, 0.2: False, -0.5: True, None: False}
+    rates = [Rate(id="x", passed=1, graded=12, difficulty=0.5, discrimination=value) for value in values]
+    assert [is_low(rate) for rate in rates] == list(values.values())
 
 
 def test_scores_are_counted_in_equal_parts():
