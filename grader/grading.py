@@ -43,14 +43,22 @@ class Job:
 
 @contextlib.contextmanager
 def open_bench(
-    lab: Lab, course_seed: int, sandbox: Sandbox | None = None, trusted_cpu_s: float | None = None
+    lab: Lab,
+    course_seed: int,
+    sandbox: Sandbox | None = None,
+    trusted_cpu_s: float | None = None,
+    require_sandbox: bool = False,
 ) -> Iterator[Bench]:
-    """Open a bench for `lab` on `sandbox`, or on one of its own; close what it opened. Rest as for `Bench`."""
+    """Open a bench for `lab` on `sandbox`, or on one of its own; close what it opened. Rest as for `Bench`.
+
+    `require_sandbox`: a sandbox of its own refuses to run anything when a layer is missing.
+    """
     own = None
     if sandbox is None:
         sandbox = own = Sandbox(
             lab.manifest.libraries,
             start_method="fork" if sys.platform == "linux" else "spawn",
+            require=require_sandbox,
             meta_device=lab.manifest.uses_meta_device,
         )
     try:

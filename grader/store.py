@@ -140,7 +140,7 @@ def split(result: LabResult) -> dict[str, LabResult]:
 def merge(order: Sequence[str], parts: Iterable[LabResult]) -> LabResult | None:
     """Join parts of one submission into its result, tasks in `order`; None where they disagree on whether it loads.
 
-    Where the grader failed on one part, it failed on the submission.
+    Where the grader failed on one part, it failed on the submission; what held one part the least, held it.
     """
     by_task = {task.id: part for part in parts for task in part.tasks}
     chosen = [by_task[name] for name in order]
@@ -149,13 +149,13 @@ def merge(order: Sequence[str], parts: Iterable[LabResult]) -> LabResult | None:
         first = chosen[0]
         if any((part.problem and part.problem.kind) != (first.problem and first.problem.kind) for part in chosen):
             return None
-    environment = first.environment
-    if environment is not None:
-        durations = {
-            name: value for part in chosen if part.environment for name, value in part.environment.durations.items()
-        }
-        latest = max(part.environment.graded_at for part in chosen if part.environment)
-        environment = environment.model_copy(update={"durations": durations, "graded_at": latest})
+    environment = None
+    if first.environment is not None:
+        environments = [part.environment for part in chosen if part.environment]
+        durations = {name: value for one in environments for name, value in one.durations.items()}
+        latest = max(one.graded_at for one in environments)
+        weakest = min(environments, key=lambda one: ("none", "partial", "full").index(one.isolation))
+        environment = weakest.model_copy(update={"durations": durations, "graded_at": latest})
     return first.model_copy(
         update={
             "tasks": [task for part in chosen for task in part.tasks],

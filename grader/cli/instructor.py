@@ -55,6 +55,7 @@ SHOWN = 8  # lines of what needs attention, and pseudonyms in one
     metavar="FILE",
     help="Late policy and staff's decisions.",
 )
+@click.option("--require-sandbox", is_flag=True, help="Run nothing unless every isolation layer is active.")
 @click.option("--regrade", is_flag=True, help="Grade everything again, also what has a result.")
 @click.option("--dry-run", is_flag=True, help="Only show which file is whose, and grade nothing.")
 @course_option
@@ -71,6 +72,7 @@ def cohort_command(
     layout: str,
     deadline: str | None,
     adjust_path: Path | None,
+    require_sandbox: bool,
     regrade: bool,
     dry_run: bool,
     course_dir: str | None,
@@ -104,7 +106,21 @@ def cohort_command(
     found = find(submissions, lab, layout=layout, roster=roster, deadline=due, key_path=target / KEY_FILE)
     check_students(adjustments, [*(entry.student for entry in found.entries), *found.unmatched])
     click.echo(_found_line(found), err=True)
-    ctx.exit(_grade(course, lab, found, target, jobs or _cores(), executor, scheduler, due, adjustments, regrade))
+    ctx.exit(
+        _grade(
+            course,
+            lab,
+            found,
+            target,
+            jobs or _cores(),
+            executor,
+            scheduler,
+            due,
+            adjustments,
+            require_sandbox,
+            regrade,
+        )
+    )
 
 
 def _time(text: str | None) -> datetime | None:
@@ -154,6 +170,7 @@ def _grade(
     scheduler: str | None,
     due: datetime | None,
     adjustments: Adjustments,
+    require_sandbox: bool,
     regrade: bool,
 ) -> int:
     from grader.cohort.records import CohortEnvironment
@@ -162,7 +179,7 @@ def _grade(
 
     started = time.monotonic()
     with Store(target / STORE_FILE) as store:
-        cohort = Cohort(course, lab, found, store)
+        cohort = Cohort(course, lab, found, store, require_sandbox)
         works = cohort.work(regrade)
         kept = cohort.files - len(works)
         if kept:
@@ -276,6 +293,7 @@ def _publish(
             )
             desk.write(target / "students" / f"{row.student}.html", page)
             file.write((",\n" if number else "\n") + row.model_dump_json())
+        environment = environment.model_copy(update={"isolation": dict(sorted(gathering.isolation.items()))})
         result = head.model_copy(update={"statistics": gathering.finish(found), "environment": environment})
         behind = result.model_dump_json(include={"statistics", "environment"})
         file.write("\n],\n" + behind.removeprefix("{") + "\n")

@@ -181,6 +181,9 @@ class CohortEnvironment(Model):
     graded: int = Field(description="Jobs that ran now.")
     kept: int = Field(description="Results that came from the store.")
     seconds: float
+    isolation: dict[str, int] = Field(
+        default={}, description="full, partial or none -> how many submissions' code ran so; `rows` say which layers."
+    )
 
 
 class CohortResult(Model):

@@ -34,9 +34,12 @@ class Progress:
 class Cohort:
     """One lab, what was handed in for it, and the store that keeps what is known."""
 
-    def __init__(self, course: Course, lab: Lab, found: Found, store: Store) -> None:
-        """Find out which files are equal; nothing runs yet."""
-        self.setup = Setup.of(course, lab)
+    def __init__(self, course: Course, lab: Lab, found: Found, store: Store, require_sandbox: bool = False) -> None:
+        """Find out which files are equal; nothing runs yet.
+
+        `require_sandbox`: only judges with every isolation layer count, and only results that came from such.
+        """
+        self.setup = Setup.of(course, lab, require_sandbox)
         self.lab = lab
         self._found = found
         self._store = store
@@ -88,7 +91,10 @@ class Cohort:
             yield Row.of(entry, self._result(entry))
 
     def _parts(self, digest: str) -> dict[str, LabResult]:
-        return self._store.find(digest, self.setup.digests, self.setup.seed, self.setup.machine)
+        parts = self._store.find(digest, self.setup.digests, self.setup.seed, self.setup.machine)
+        if not self.setup.require_sandbox:
+            return parts
+        return {task: part for task, part in parts.items() if part.environment and part.environment.isolation == "full"}
 
     def _take(self, done: Done) -> None:
         if done.result is not None and is_final(done.result):
@@ -137,5 +143,5 @@ def canonical_cohort(cohort: CohortResult) -> str:
     shown = data["statistics"]
     for rate in itertools.chain(shown["tasks"], shown["checks"]):
         del rate["seconds"], rate["slowest"]
-    shown["attention"] = [one for one in shown["attention"] if one["kind"] != "slow"]
+    shown["attention"] = [one for one in shown["attention"] if one["kind"] not in ("slow", "isolation")]
     return json.dumps(data | {"rows": rows}, sort_keys=True, ensure_ascii=False, indent=1)

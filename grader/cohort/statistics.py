@@ -1,7 +1,7 @@
 """What a class as a whole shows: how hard each item is, whether it tells students apart, which mistakes they share.
 
 Rows come in one by one and are not kept, so that two thousand take no more memory than they must. Pure functions of
-verdicts; only the seconds depend on the machine.
+verdicts; only the seconds and the isolation depend on the machine.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ import hashlib
 import json
 import math
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 
 from grader.cohort.attention import notes, problems
 from grader.cohort.records import Attention, Cluster, Found, Named, Rate, Row, Statistics
 from grader.cohort.roster import in_order
 from grader.course import Lab
-from grader.results import CheckResult, TaskResult
+from grader.results import CheckResult, Environment, TaskResult
 
 # Below this, a coefficient says more about chance than about the check, and a number about single students.
 ENOUGH = 10
@@ -66,6 +67,7 @@ class Gathering:
     def __init__(self, lab: Lab) -> None:
         """Begin with nobody."""
         self._lab = lab
+        self.isolation: Counter[str] = Counter()  # full, partial, none -> how many submissions' code ran so
         self._tasks: dict[str, _Item] = {task.id: _Item() for task in lab.tasks}
         self._checks: dict[str, _Item] = {}
         self._task_points: list[list[float]] = []
@@ -91,8 +93,16 @@ class Gathering:
         for task in row.tasks:
             if any(check.task == task.id and check.outcome == "timed_out" for check in row.checks):
                 self._attend("timed_out", f"{task.id} was stopped at its time limit", row)
+        if row.environment is not None and row.environment.sandbox:  # its code ran
+            self._held(row, row.environment)
         if kind is None:
             self._judge(row)
+
+    def _held(self, row: Row, environment: Environment) -> None:
+        self.isolation[environment.isolation] += 1
+        if environment.isolation != "full":
+            off = ", ".join(sorted(layer for layer, state in environment.sandbox.items() if state is not True))
+            self._attend("isolation", f"Ran without full isolation (off: {off}); the student's page says why", row)
 
     def _judge(self, row: Row) -> None:
         whole = all(check.outcome != "grader_error" for check in row.checks)
@@ -170,10 +180,10 @@ class Gathering:
             for (kind, says), students in self._attention.items()
         ]
         # Everything else that could not be graded: 1.
-        rank = {"grader_error": 0, "timed_out": 2, "late": 3, "unstable": 4, "note": 5}
+        rank = {"grader_error": 0, "isolation": 2, "timed_out": 2, "late": 3, "unstable": 4, "note": 5}
         gathered.sort(key=lambda one: (rank.get(one.kind, 1), one.kind, -len(one.students), one.says))
         ours = problems([one for one in gathered if rank.get(one.kind, 1) <= 1])
-        ours += [one for one in gathered if one.kind in ("timed_out", "late")]
+        ours += [one for one in gathered if one.kind in ("isolation", "timed_out", "late")]
         if found.unmatched:
             ours.append(
                 Attention(kind="unmatched", says="On the roster, and nothing was handed in", students=found.unmatched)

@@ -24,11 +24,13 @@ class Setup:
     seed: int
     digests: Mapping[str, str]
     machine: str
+    require_sandbox: bool = False  # a judge that lacks an isolation layer refuses
 
     @classmethod
-    def of(cls, course: Course, lab: Lab) -> Setup:
+    def of(cls, course: Course, lab: Lab, require_sandbox: bool = False) -> Setup:
         """Describe `lab` as it is now."""
-        return cls(course.root.resolve(), lab.id, course.manifest.seed, task_digests(lab), machine_class(lab))
+        digests, machine = task_digests(lab), machine_class(lab)
+        return cls(course.root.resolve(), lab.id, course.manifest.seed, digests, machine, require_sandbox)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """A judge process: `python -m grader.executors.judge`. It is told the lab once, then grades what it is sent.
 
-JSON lines, one a message. First {"course", "lab", "seed", "digests", "machine"}, answered by {"ready": true} or
-{"refused": sentence, "kind": name of the error}. Then {"id", "source": base64, "tasks"} as often as one likes, answered
+JSON lines, one a message. First the fields of `Setup`, answered by {"ready": true} or {"refused": sentence, "kind":
+name of the error}. Then {"id", "source": base64, "tasks"} as often as one likes, answered
 by {"id", "result"}, or {"id", "fault", "result"}: the grader itself failed, and this judge ends, for what failed once
 may harm the next. It ends when its input does.
 """
@@ -53,7 +53,7 @@ def _serve(questions: BinaryIO, say: Any) -> None:
         raise MachineError(f"A judge runs on another kind of machine: {here.machine}; expected {told['machine']}.")
     if here.digests != told["digests"]:
         raise UsageError(f"{lab.id} is not the same for this judge: the course was changed, or is another one there.")
-    with open_bench(lab, told["seed"]) as bench:
+    with open_bench(lab, told["seed"], require_sandbox=told["require_sandbox"]) as bench:
         bench.sandbox.ready()
         say({"ready": True})
         for line in questions:

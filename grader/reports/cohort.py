@@ -28,6 +28,7 @@ MISTAKES = 10  # the others are folded away
 SLOW = 5  # tasks
 ICONS = {
     "grader_error": "ours",
+    "isolation": "part",
     "timed_out": "time",
     "unmatched": "none",
     "unstable": "part",

@@ -1,6 +1,7 @@
 """Results and rows made by hand, for what judges and stores do with them."""
 
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 from grader.cohort.records import Entry, Found, Row
 from grader.executors import Done, Work
@@ -20,6 +21,7 @@ def result(
     problem: Problem | None = None,
     seconds: float = 0.25,
     unstable: Sequence[str] = (),
+    isolation: Literal["full", "partial", "none"] = "full",
 ) -> LabResult:
     """A result of the toy course's lab; checks that are not mentioned pass."""
     made_tasks, checks = [], []
@@ -63,8 +65,8 @@ def result(
         platform="x",
         libraries={},
         start_method="fork",
-        sandbox={},
-        isolation="full",
+        sandbox={"bwrap": isolation == "full" or "bwrap is not installed", "seccomp": isolation != "none" or "why"},
+        isolation=isolation,
         graded_at="2026-11-22T12:00:00+00:00",
         durations={"total": seconds, **{f"task {task}": seconds for task in tasks}},
     )

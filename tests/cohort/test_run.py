@@ -121,6 +121,45 @@ def test_what_cannot_be_read_is_a_row_and_no_work(course, store):
     assert len(executor.asked) == 1
 
 
+# -- what holds their code
+
+
+def test_a_result_of_a_weaker_sandbox_does_not_count_where_a_full_one_is_required(course, store):
+    executor = Told({b"a": result(isolation="partial")})
+    graded(course, store, executor, entry(1, b"a"), entry(2, b"b"))
+    assert Cohort(course, course.lab("lab01"), found(entry(1, b"a"), entry(2, b"b")), store).work() == []
+    strict = Cohort(course, course.lab("lab01"), found(entry(1, b"a"), entry(2, b"b")), store, require_sandbox=True)
+    assert [work.source for work in strict.work()] == [b"a"] and strict.setup.require_sandbox
+
+
+@pytest.mark.parametrize("executor", ["local", "dask"])
+def test_a_layer_that_is_required_and_missing_stops_before_anything_runs(course, tmp_path, executor):
+    if executor == "dask":
+        pytest.importorskip("distributed", reason="needs Dask: pip install 'alphabar[cluster]'")
+    hand_in(tmp_path / "in", {"right": toy.REFERENCE})
+    words = ["cohort", "lab01", "in", "-o", "out", "--jobs", "1", "--executor", executor, "--require-sandbox"]
+    (tmp_path / "no programs").mkdir()
+    done = toy.grade(tmp_path, *words, course=course.root, PATH=str(tmp_path / "no programs"))
+    assert done.returncode == 5 and done.stdout == ""
+    assert "The sandbox is required and not complete here. bwrap: bwrap is not installed" in done.stderr
+    assert "[1/" not in done.stderr and not (tmp_path / "out" / "cohort.json").exists()
+
+
+def test_missing_layers_are_said_where_they_are_not_required(course, tmp_path):
+    hand_in(tmp_path / "in", {"right": toy.REFERENCE, "broken": SOURCES["broken"]})
+    words = ["cohort", "lab01", "in", "-o", "out", "--jobs", "1"]
+    (tmp_path / "no programs").mkdir()
+    done = toy.grade(tmp_path, *words, course=course.root, PATH=str(tmp_path / "no programs"))
+    assert done.returncode == 0
+    says = "Ran without full isolation (off: bwrap); the student's page says why"
+    assert f"! {says}  " in done.stderr
+    cohort = read_cohort(tmp_path / "out")
+    assert cohort.environment.isolation == {"partial": 1}  # the other one never ran
+    [said] = [one for one in cohort.statistics.attention if one.kind == "isolation"]
+    assert said.says == says and [row.submission for row in cohort.rows if row.student in said.students] == ["right"]
+    assert "Partly isolated" in (tmp_path / "out" / "cohort.html").read_text()
+
+
 # -- killed, and taken up again
 
 POINTS = [
@@ -209,6 +248,7 @@ def test_a_class_is_graded(real):
         "broken": 0,
     }
     cohort = read_cohort(folder / "out")
+    assert cohort.environment.isolation == {"full": 5}  # neither the starter nor what is no Python ran
     kinds = {row.submission: row.problem and row.problem.kind for row in cohort.rows}
     assert kinds["ends"] == "import_crashed" and kinds["broken"] == "syntax_error" and kinds["right"] is None
     [named] = cohort.statistics.named

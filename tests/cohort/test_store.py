@@ -90,6 +90,13 @@ def test_parts_that_disagree_on_loading_do_not_merge():
     assert merge(["scale", "jitter"], ours.values()).problem.kind == "grader_error"
 
 
+def test_what_held_one_part_the_least_held_the_submission():
+    parts = split(result()) | split(result(tasks=["jitter"], isolation="partial"))
+    merged = merge(["scale", "jitter"], parts.values())
+    assert merged.environment.isolation == "partial" and merged.environment.sandbox["bwrap"] == "bwrap is not installed"
+    assert set(merged.environment.durations) == {"task scale", "task jitter"}
+
+
 def test_what_failed_on_our_side_is_not_final():
     assert is_final(result({"plain": "crashed"}))
     assert is_final(result(problem=Problem(kind="import_error", message="No.")))
