@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from grader.course import Course, Lab
-from grader.results import LabResult
+from grader.results import LabResult, Model
 from grader.store import machine_class, task_digests
 
 
@@ -42,12 +42,11 @@ class Work:
     tasks: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Done:
+class Done(Model):
     """What came of one piece of work: a result, or the reason why there is none, which is never the student's fault."""
 
     id: str
-    result: LabResult | None
+    result: LabResult | None = None
     fault: str | None = None
 
 

@@ -1,29 +1,43 @@
 """Judges on the workers of a Dask scheduler: one that runs already, or one that is started here.
 
 A worker never runs a student's code: each of its threads keeps a judge, a process of its own, and hands it one file at
-a time. What kills a judge is counted there; what kills a worker is run again on another.
+a time. What kills a judge is counted there; what kills a worker is run again on another. A judge that nobody asks any
+more ends by itself: whoever asked may have been killed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from grader.errors import GraderError, InternalError, MachineError, UsageError
 from grader.executors import Done, Setup, Work
 from grader.executors.local import JUDGE, LocalExecutor
-from grader.results import LabResult
 
 # A worker that is silent for so long (twice that at worst) is given up, and its work is run elsewhere.
 WORKER_TTL = "30s"
 # Whoever was in the queue of a lost worker is counted by Dask; nobody is to be blamed for what a machine did.
 ALLOWED_FAILURES = 20
 CONNECT_S = 30
+END_S = 5.0  # how long the workers may take to end their judges; one that is silent is not waited for
+IDLE_S = 60.0
 
-_judges: dict[int, tuple[Setup, LocalExecutor]] = {}  # on a worker: thread -> its judge
+
+@dataclass
+class _Idle:
+    """A thread's judge between two files."""
+
+    setup: Setup
+    executor: LocalExecutor
+    leaves: threading.Timer
+
+
+_idle: dict[int, _Idle] = {}  # on a worker: thread -> its judge
 _lock = threading.Lock()
 
 
@@ -87,19 +101,20 @@ class DaskExecutor:
         for future in running:
             id = ids[future.key]
             if future.status == "finished":
-                text, fault = future.result()
-                yield Done(id, LabResult.model_validate_json(text) if text is not None else None, fault)
+                yield Done.model_validate_json(future.result())
                 continue
             error = future.exception() if future.status == "error" else None
             if isinstance(error, GraderError):
                 raise error
             if not isinstance(error, KilledWorker):
                 raise InternalError(f"Dask did not run a submission ({future.status}): {error}.")
-            yield Done(id, None, f"Every worker that took it was lost: {error}")
+            yield Done(id=id, fault=f"Every worker that took it was lost: {error}")
 
     def close(self) -> None:
         """End the judges on the workers, and the scheduler if it is ours."""
-        self._client.run(_end_judges)
+        if self._cluster is None:  # the judges of workers that are ours end with them
+            with contextlib.suppress(TimeoutError, OSError):
+                self._client.sync(self._client.run, _end_judges, self._setup, on_error="ignore", callback_timeout=END_S)
         self._client.close()
         self._close_cluster()
 
@@ -108,23 +123,45 @@ class DaskExecutor:
             self._cluster.close()
 
 
-def _grade_there(
-    setup: Setup, deadline_s: float, command: tuple[str, ...], work: Work
-) -> tuple[str | None, str | None]:
-    """Grade one file with this thread's judge; return the result as JSON, and the fault where the grader failed."""
+def _grade_there(setup: Setup, deadline_s: float, command: tuple[str, ...], work: Work) -> str:
+    """Have this thread's judge do one piece of work; return what came of it, a `Done`, as JSON."""
     thread = threading.get_ident()
     with _lock:
-        known = _judges.get(thread)
-        if known is None or known[0] != setup:
-            if known is not None:
-                known[1].close()
-            known = _judges[thread] = (setup, LocalExecutor(setup, 1, deadline_s, command))
-    [done] = known[1].run([work])
-    return done.result.model_dump_json() if done.result is not None else None, done.fault
-
-
-def _end_judges() -> None:
+        kept = _idle.pop(thread, None)  # while it is busy it is nobody else's to end
+    if kept is not None:
+        kept.leaves.cancel()
+        if kept.setup != setup:
+            kept.executor.close()
+            kept = None
+    executor = kept.executor if kept is not None else LocalExecutor(setup, 1, deadline_s, command)
+    try:
+        [done] = executor.run([work])
+    except BaseException:
+        executor.close()
+        raise
+    leaves = threading.Timer(IDLE_S, _leave, (thread, executor))
+    leaves.daemon = True
     with _lock:
-        for _, executor in _judges.values():
-            executor.close()
-        _judges.clear()
+        _idle[thread] = _Idle(setup, executor, leaves)
+    leaves.start()
+    return done.model_dump_json()
+
+
+def _leave(thread: int, executor: LocalExecutor) -> None:
+    """End a judge that has been idle for long."""
+    with _lock:
+        if thread not in _idle or _idle[thread].executor is not executor:
+            return
+        del _idle[thread]
+    executor.close()
+
+
+def _end_judges(setup: Setup) -> None:
+    """End the judges of one run; those that are busy are left to `_leave`."""
+    with _lock:
+        ended = {thread: idle for thread, idle in _idle.items() if idle.setup == setup}
+        for thread in ended:
+            del _idle[thread]
+    for idle in ended.values():
+        idle.leaves.cancel()
+        idle.executor.close()

@@ -2,8 +2,8 @@
 
 JSON lines, one a message. First the fields of `Setup`, answered by {"ready": true} or {"refused": sentence, "kind":
 name of the error}. Then {"id", "source": base64, "tasks"} as often as one likes, answered
-by {"id", "result"}, or {"id", "fault", "result"}: the grader itself failed, and this judge ends, for what failed once
-may harm the next. It ends when its input does.
+by a `Done`. One with a fault, where the grader itself failed, is its last: what failed once may harm the next. When its
+input ends it ends at once, also in the middle of a file: whoever asked is gone.
 """
 
 from __future__ import annotations
@@ -11,14 +11,17 @@ from __future__ import annotations
 import base64
 import json
 import os
+import queue
 import sys
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from grader.checking.session import Bench
 from grader.course import Lab, load
 from grader.errors import GraderError, MachineError, SubmissionError, UsageError
-from grader.executors import Setup
+from grader.executors import Done, Setup
 from grader.grading import Job, grade, open_bench
 from grader.results import OUR_FAULT, LabResult, Problem
 from grader.scoring import problem_result
@@ -36,16 +39,29 @@ def main() -> None:
         answers.flush()
 
     try:
-        _serve(sys.stdin.buffer, say)
+        _serve(_questions(), say)
     except (GraderError, OSError) as error:
         say({"refused": str(error), "kind": type(error).__name__})
         sys.exit(1)
 
 
-def _serve(questions: BinaryIO, say: Any) -> None:
-    told = json.loads(questions.readline() or "null")
-    if told is None:
-        return
+def _questions() -> Iterator[bytes]:
+    """Yield line after line of the input."""
+    heard: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    lines = os.fdopen(os.dup(0), "rb")  # sys.stdin would be closed under a thread that still reads
+
+    def listen() -> None:
+        for line in lines:
+            heard.put(line)
+        os._exit(0)
+
+    threading.Thread(target=listen, daemon=True).start()
+    while True:
+        yield heard.get()
+
+
+def _serve(questions: Iterator[bytes], say: Callable[[dict[str, Any]], None]) -> None:
+    told = json.loads(next(questions))
     course = load(Path(told["course"]))
     lab = course.lab(told["lab"])
     here = Setup.of(course, lab)
@@ -59,11 +75,11 @@ def _serve(questions: BinaryIO, say: Any) -> None:
         for line in questions:
             work = json.loads(line)
             result = _graded(lab, base64.b64decode(work["source"]), work["tasks"], bench)
-            answer = {"id": work["id"], "result": result.model_dump(mode="json")}
-            if result.problem is not None and result.problem.kind == "grader_error":
-                say(answer | {"fault": result.problem.message or OUR_FAULT})
+            ours = result.problem if result.problem and result.problem.kind == "grader_error" else None
+            fault = (ours.message or OUR_FAULT) if ours else None
+            say(Done(id=work["id"], result=result, fault=fault).model_dump(mode="json"))
+            if fault is not None:
                 return
-            say(answer)
 
 
 def _graded(lab: Lab, source: bytes, tasks: list[str], bench: Bench) -> LabResult:

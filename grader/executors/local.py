@@ -20,7 +20,6 @@ from typing import Any
 from grader import errors
 from grader.errors import GraderError, InternalError
 from grader.executors import Done, Setup, Work
-from grader.results import LabResult
 
 STRIKES = 3  # so many judges may fail on one submission before it is given up
 LUCKLESS = 8  # so many submissions given up in a row, with none graded, mean that the grader is broken
@@ -153,12 +152,13 @@ class LocalExecutor:
             judge.ready = True
             self._false_starts = 0
             return
-        result = LabResult.model_validate(message["result"])
-        if "fault" in message:
-            judge.tasks[0].last = Done(judge.tasks[0].work.id, result, message["fault"])
+        done = Done.model_validate(message)
+        if done.fault is not None:
+            judge.tasks[0].last = done
             return  # the judge ends now, which is what counts
         self._luckless = 0
-        yield Done(judge.tasks.popleft().work.id, result)
+        judge.tasks.popleft()
+        yield done
 
     def _lost(self, judge: _Judge, why: str) -> Iterator[Done]:
         """Give the work of a judge that is gone to others; what it was grading has one strike more."""
@@ -179,7 +179,7 @@ class LocalExecutor:
             return
         self._luckless += 1
         ended = f"{STRIKES} judges ended while they graded it; the last: {why or said}."
-        last = task.last or Done(task.work.id, None, ended)
+        last = task.last or Done(id=task.work.id, fault=ended)
         if self._luckless >= LUCKLESS:
             raise InternalError(
                 f"The grader failed on {LUCKLESS} submissions in a row and graded none, so it stops. The last said: "

@@ -1,7 +1,8 @@
 """Grades a cohort with made-up results, and kills itself at a named point. Run as a program.
 
-`killed.py COURSE SUBMISSIONS OUT POINT NUMBER LOG`: at the NUMBERth time that POINT is reached. LOG gets a line for
-each file that is graded.
+`killed.py COURSE SUBMISSIONS OUT EXECUTOR POINT NUMBER LOG`: at the NUMBERth time that POINT is reached. LOG gets a
+line for each file that is graded. EXECUTOR is `made` (no judges), `local` or `dask` (judges that are `judge_stub.py`).
+A POINT that is the judge's own kills a judge, once.
 """
 
 import os
@@ -11,33 +12,37 @@ from pathlib import Path
 
 from grader.cli import desk, grade, instructor
 from grader.cohort.run import Cohort
+from grader.executors import Done
+from grader.executors.dask import DaskExecutor
+from grader.executors.local import LocalExecutor
 from grader.store import Store
-from tests.cohort.made import Told, result
-
-course, submissions, out, point, number, log = sys.argv[1:]
-left = int(number)
+from tests.cohort.made import Told, graded
 
 
-def reach(name: str) -> None:
-    global left
-    if name == point:
-        left -= 1
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+class Made(Told):
+    """Grades in this process."""
 
+    def __init__(self, log):
+        super().__init__()
+        self.log = log
 
-class Graded(Told):
     def run(self, works):
-        for done in super().run(works):
-            with Path(log).open("a") as file:
-                file.write(f"{done.id}\n")
-            reach("graded")
-            source = next(work.source for work in works if work.id == done.id)
-            wrong = {"plain": "failed"} if len(source) % 2 else {}
-            yield type(done)(done.id, result(wrong, digest=done.id[:16]))
+        for work in works:
+            with Path(self.log).open("a") as file:
+                file.write(f"{work.id}\n")
+            yield Done(id=work.id, result=graded(work.id, work.source))
 
 
-def around(owner, name, before, after):
+def executor(kind, setup, jobs, point, number, log):
+    if kind == "made":
+        return Made(log)
+    command = (sys.executable, "-m", "tests.cohort.judge_stub", "grades", log, point, number)
+    if kind == "dask":
+        return DaskExecutor(setup, jobs, 100.0, None, command)
+    return LocalExecutor(setup, jobs, 100.0, command)
+
+
+def around(reach, owner, name, before, after):
     inner = getattr(owner, name)
 
     def outer(*args, **kwargs):
@@ -49,16 +54,31 @@ def around(owner, name, before, after):
     setattr(owner, name, outer)
 
 
-def opened(self, path, inner=Store.__init__):
-    inner(self, path)
-    reach("store opened")
-    self._db.set_trace_callback(lambda statement: reach("in the transaction") if statement == "commit" else None)
+def main():
+    course, submissions, out, kind, point, number, log = sys.argv[1:]
+    left = int(number)
+
+    def reach(name):
+        nonlocal left
+        if name == point:
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    def opened(self, path, inner=Store.__init__):
+        inner(self, path)
+        reach("store opened")
+        self._db.set_trace_callback(lambda statement: reach("in the transaction") if statement == "commit" else None)
+
+    Store.__init__ = opened
+    around(reach, Cohort, "_take", "graded", "")
+    around(reach, Store, "keep", "before keeping", "after keeping")
+    around(reach, Cohort, "rows", "before the rows", "")
+    around(reach, desk, "write", "before a page", "after a page")
+    around(reach, Path, "replace", "before a file takes its place", "")
+    instructor._executor = lambda _kind, _scheduler, setup, _lab, jobs: executor(kind, setup, jobs, point, number, log)
+    grade.main(["cohort", "lab01", submissions, "-o", out, "--jobs", "2", "--course", course], standalone_mode=False)
 
 
-Store.__init__ = opened
-around(Store, "keep", "before keeping", "after keeping")
-around(Cohort, "rows", "before the rows", "")
-around(desk, "write", "before a page", "after a page")
-around(Path, "replace", "before a file takes its place", "")
-instructor._executor = lambda *_: Graded()
-grade.main(["cohort", "lab01", submissions, "-o", out, "--course", course], standalone_mode=False)
+if __name__ == "__main__":
+    main()

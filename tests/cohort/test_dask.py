@@ -6,11 +6,14 @@ from pathlib import Path
 import pytest
 
 from grader.errors import CourseError, MachineError
-from grader.executors import Setup, Work
+from grader.executors import Done, Setup, Work
 
 pytest.importorskip("distributed", reason="needs Dask: pip install 'alphabar[cluster]'")
 
-from grader.executors.dask import DaskExecutor
+import dask
+import distributed
+
+from grader.executors.dask import DaskExecutor, _grade_there, _idle
 
 ROOT = Path(__file__).parents[2]
 SETUP = Setup(ROOT, "lab01", 7, {}, "here")
@@ -20,20 +23,24 @@ def command(manner):
     return (sys.executable, "-m", "tests.cohort.judge_stub", manner)
 
 
-@pytest.fixture(scope="module")
-def cluster():
-    """One scheduler with two workers, as an instructor would have it running."""
-    distributed = pytest.importorskip("distributed")
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = str(ROOT)
-    with distributed.LocalCluster(
+def local_cluster():
+    return distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0", silence_logs=50
-    ) as running:
+    )
+
+
+@pytest.fixture(scope="module")
+def pythonpath():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
+        yield
+
+
+@pytest.fixture(scope="module")
+def cluster(pythonpath):
+    """One scheduler with two workers, as an instructor would have it running."""
+    with local_cluster() as running:
         yield running
-    if before is None:
-        del os.environ["PYTHONPATH"]
-    else:
-        os.environ["PYTHONPATH"] = before
 
 
 @pytest.fixture
@@ -82,6 +89,46 @@ def test_the_work_of_a_killed_worker_is_done_by_another(executor, cluster):
         done.append(one)
     assert victim not in {worker.pid for worker in cluster.workers.values()}
     assert len(done) == 60 and told(done) == {str(i): (str(i), None) for i in range(60)}
+
+
+def test_the_work_of_a_silent_worker_is_done_by_another(pythonpath):
+    with dask.config.set({"distributed.scheduler.worker-ttl": "1s"}), local_cluster() as own:
+        silent = own.workers[0].pid
+        executor = DaskExecutor(SETUP, 2, 100.0, own.scheduler_address, command("serves"))
+        done = []
+        for one in executor.run(works(*["serves"] * 40)):
+            if len(done) == 2:
+                os.kill(silent, signal.SIGSTOP)
+            done.append(one)
+        assert silent not in {worker.pid for worker in own.workers.values()}
+        assert len(done) == 40 and told(done) == {str(i): (str(i), None) for i in range(40)}
+        executor.close()
+
+
+def test_closing_does_not_wait_for_a_worker_that_is_silent(pythonpath, monkeypatch):
+    monkeypatch.setattr("grader.executors.dask.END_S", 0.5)
+    with local_cluster() as own:
+        executor = DaskExecutor(SETUP, 2, 100.0, own.scheduler_address, command("serves"))
+        assert len(list(executor.run(works(*["serves"] * 4)))) == 4
+        silent = own.workers[0].pid
+        os.kill(silent, signal.SIGSTOP)
+        executor.close()
+        assert own.workers[0].pid == silent  # nobody had given it up
+        os.kill(silent, signal.SIGCONT)
+
+
+def test_a_judge_stays_for_the_next_file_and_ends_when_nobody_asks(pythonpath, monkeypatch):
+    monkeypatch.setattr("grader.executors.dask.IDLE_S", 0.5)
+    [work] = works("serves")
+    graded = Done.model_validate_json(_grade_there(SETUP, 100.0, command("serves"), work))
+    assert graded.id == "0" and graded.fault is None
+    [judge] = _idle.values()
+    [process] = [one.process for one in judge.executor._judges]
+    _grade_there(SETUP, 100.0, command("serves"), work)
+    [again] = _idle.values()
+    assert again.executor is judge.executor and process.poll() is None
+    again.leaves.join()
+    assert _idle == {} and process.poll() is not None
 
 
 def test_a_judge_that_refuses_stops_the_run_with_its_own_words(executor):

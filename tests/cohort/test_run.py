@@ -1,9 +1,13 @@
+import base64
+import contextlib
 import json
 import os
 import random
 import signal
 import subprocess
 import sys
+import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -12,6 +16,8 @@ from grader.cli.instructor import read_cohort
 from grader.cohort.diff import differences
 from grader.cohort.records import CohortResult
 from grader.cohort.run import Cohort, canonical_cohort
+from grader.executors import Setup
+from grader.executors.local import JUDGE
 from grader.results import Problem
 from grader.store import Store
 from tests import toy
@@ -162,31 +168,63 @@ def test_missing_layers_are_said_where_they_are_not_required(course, tmp_path):
 
 # -- killed, and taken up again
 
+# Executor, point, at the how manieth time, and how many results are kept by then.
 POINTS = [
-    ("store opened", 1),
-    ("graded", 1),
-    ("before keeping", 4),
-    ("in the transaction", 2),
-    ("after keeping", 3),
-    ("after keeping", 9),
-    ("before the rows", 1),
-    ("before a page", 1),
-    ("after a page", 5),
-    ("before a file takes its place", 11),
+    ("made", "store opened", 1, 0),
+    ("made", "graded", 1, 0),
+    ("made", "before keeping", 4, 3),
+    ("made", "in the transaction", 2, 1),
+    ("made", "after keeping", 3, 3),
+    ("made", "after keeping", 9, 9),
+    ("made", "before the rows", 1, 9),
+    ("made", "before a page", 1, 9),
+    ("made", "after a page", 5, 9),
+    ("made", "before a file takes its place", 11, 9),
+    ("local", "graded", 4, 3),
+    ("local", "before the rows", 1, 9),
+    ("dask", "graded", 4, 3),
+    ("dask", "in the transaction", 6, 5),
+    ("dask", "before the rows", 1, 9),
+]
+JUDGES = [
+    ("local", "judge asked to start", 2),
+    ("local", "judge has a file", 1),
+    ("local", "judge has graded", 5),
+    ("local", "judge has answered", 3),
+    ("dask", "judge has graded", 5),
 ]
 
 
-def run_killed(course, submissions, out, point, number, log):
-    command = [sys.executable, "-m", "tests.cohort.killed"]
-    words = [course.root, submissions, out, point, number, log]
-    return subprocess.run(
-        [*command, *map(str, words)],
+def run_killed(course, submissions, out, executor, point, number, log):
+    if executor == "dask":
+        pytest.importorskip("distributed", reason="needs Dask: pip install 'alphabar[cluster]'")
+    words = [course.root, submissions, out, executor, point, number, log]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.cohort.killed", *map(str, words)],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "STARTED_BY": str(log)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         text=True,
         timeout=100,
     )
+    end_of_all(f"STARTED_BY={log}")
+    return done
+
+
+def end_of_all(mark):
+    """Wait until no process with this in its environment is left; a test that waits for ever is stopped."""
+    while alive(mark.encode()):
+        time.sleep(0.05)
+
+
+def alive(mark):
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if mark in environ.read_bytes().split(b"\0"):
+                return True
+    return False
 
 
 @pytest.fixture(scope="module")
@@ -198,25 +236,43 @@ def class_of_nine(tmp_path_factory):
 @pytest.fixture(scope="module")
 def undisturbed(course, class_of_nine, tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
-    done = run_killed(course, class_of_nine, folder / "out", "never", 1, folder / "log")
+    done = run_killed(course, class_of_nine, folder / "out", "made", "never", 1, folder / "log")
     assert done.returncode == 0, done.stderr
     return folder / "out"
 
 
-@pytest.mark.parametrize(("point", "number"), POINTS)
-def test_a_kill_loses_at_most_what_is_in_flight(course, class_of_nine, undisturbed, tmp_path, point, number):
-    out, log = tmp_path / "out", tmp_path / "log"
+@pytest.mark.parametrize(("executor", "point", "number", "kept"), POINTS)
+def test_a_kill_loses_at_most_what_is_in_flight(
+    course, class_of_nine, undisturbed, tmp_path, executor, point, number, kept
+):
+    out = tmp_path / "out"
     # Who is who is settled first, and outlives the kill.
     out.mkdir()
     (out / "students.key.json").write_bytes((undisturbed / "students.key.json").read_bytes())
-    assert run_killed(course, class_of_nine, out, point, number, log).returncode == -signal.SIGKILL
+    killed = run_killed(course, class_of_nine, out, executor, point, number, tmp_path / "first")
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
     if (out / "cohort.json").exists():
         read_cohort(out)
-    done = run_killed(course, class_of_nine, out, "never", 1, log)
+    done = run_killed(course, class_of_nine, out, "made", "never", 1, tmp_path / "second")
     assert done.returncode == 0, done.stderr
-    ran = log.read_text().split()
-    assert len(set(ran)) == 9
-    assert len(ran) == 9 + (point in ("graded", "before keeping", "in the transaction"))
+    assert (f"{kept} files have their result already" in done.stderr) == (kept > 0)
+    ran = (tmp_path / "second").read_text().split() if kept < 9 else []
+    assert len(ran) == len(set(ran)) == 9 - kept
+    assert canonical_cohort(read_cohort(out)) == canonical_cohort(read_cohort(undisturbed))
+
+
+@pytest.mark.parametrize(("executor", "point", "number"), JUDGES)
+def test_a_judge_that_is_killed_costs_nobody_anything(
+    course, class_of_nine, undisturbed, tmp_path, executor, point, number
+):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "students.key.json").write_bytes((undisturbed / "students.key.json").read_bytes())
+    done = run_killed(course, class_of_nine, out, executor, point, number, tmp_path / "log")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / f"log.{number}").exists()  # it was killed
+    ran = (tmp_path / "log").read_text().split()
+    assert len(set(ran)) == 9 and len(ran) == 9 + (point == "judge has graded")
     assert canonical_cohort(read_cohort(out)) == canonical_cohort(read_cohort(undisturbed))
 
 
@@ -268,17 +324,30 @@ def test_one_judge_and_an_interrupted_run_come_to_the_same(real, course, tmp_pat
     out.mkdir()
     (out / "students.key.json").write_bytes((folder / "out" / "students.key.json").read_bytes())
     words = [str(toy.GRADE), "cohort", "lab01", str(folder / "in"), "-o", str(out), "--jobs", "1"]
-    environment = {**os.environ, "GRADE_COURSE": str(course.root)}
+    environment = {**os.environ, "GRADE_COURSE": str(course.root), "STARTED_BY": str(out)}
     first = subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     for line in first.stderr:
         if line.startswith("[2/"):
             first.kill()
     assert first.wait() == -signal.SIGKILL
     first.stderr.close()
+    end_of_all(f"STARTED_BY={out}")
     second = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=200)
     assert second.returncode == 0, second.stderr
     assert "have their result already" in second.stderr
     assert canonical_cohort(read_cohort(out)) == canonical_cohort(read_cohort(folder / "out"))
+
+
+def test_a_judge_ends_in_the_middle_of_a_file_when_nobody_is_left_to_hear_it(course):
+    judge = subprocess.Popen(JUDGE, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    setup = asdict(Setup.of(course, course.lab("lab01"))) | {"course": str(course.root)}
+    never_ends = base64.b64encode(toy.REFERENCE.encode() + b"while True: pass")
+    work = {"id": "0", "source": never_ends.decode(), "tasks": ["scale", "jitter"]}
+    judge.stdin.write(json.dumps(setup).encode() + b"\n")
+    judge.stdin.flush()
+    assert json.loads(judge.stdout.readline()) == {"ready": True}
+    answers, _ = judge.communicate(json.dumps(work).encode() + b"\n")
+    assert (answers, judge.returncode) == (b"", 0)
 
 
 def test_the_same_again_runs_nothing(real, course):
