@@ -120,6 +120,15 @@ class Picture(Model):
     limits: list[tuple[str, float]] = Field(default=[], description="Horizontal lines of a chart: (label, y).")
 
 
+class Drawn(Model):
+    """The pictures of one submission, and why some are missing."""
+
+    pictures: list[Picture] = []
+    faults: list[str] = Field(
+        default=[], description="Sentences for whoever looks after the course; ours, all of them."
+    )
+
+
 class Environment(Model):
     """Where and how it ran. Left out of `canonical`."""
 

@@ -1,4 +1,4 @@
-"""Results that are kept: one SQLite file, one row per submission and task, durable from the moment it is made.
+"""Results and pictures that are kept: one SQLite file, one row per submission and task, durable when it is made.
 
 A result is found again only where everything that made it is the same: the file's bytes, what the task is judged by
 (its checks, the reference, its known mistakes, the scenarios, its table in lab.toml), the course's seed, and the
@@ -21,7 +21,7 @@ from typing import Self
 
 from grader.course import Lab
 from grader.errors import UsageError
-from grader.results import LabResult
+from grader.results import Drawn, LabResult
 from grader.root import PACKAGE
 from grader.scoring import total
 
@@ -30,7 +30,7 @@ FORMAT = 1
 # What of the engine can change a verdict; telling and keeping cannot.
 _JUDGING = ("checking", "sandbox", "grading.py", "scoring.py", "submission.py", "kit.py", "recipes.py", "results.py")
 
-_SCHEMA = """
+_RESULTS = """
 create table if not exists results (
     source text not null,
     task text not null,
@@ -42,6 +42,18 @@ create table if not exists results (
 ) without rowid
 """
 
+_PICTURES = """
+create table if not exists pictures (
+    source text not null,
+    drawn_by text not null,
+    seed integer not null,
+    machine text not null,
+    whole integer not null,
+    drawn blob not null,
+    primary key (source, drawn_by, seed, machine)
+)
+"""
+
 
 def source_digest(source: bytes) -> str:
     """Return the sha256 of a submission: whole, for nobody may make two files that pass for one."""
@@ -51,21 +63,38 @@ def source_digest(source: bytes) -> str:
 def task_digests(lab: Lab) -> dict[str, str]:
     """Return for each task the digest of everything it is judged by. Comments and blank lines of code do not count."""
     checks, shared = _checks_by_task(lab.checks_path.read_text(encoding="utf-8"))
-    manifest = lab.manifest.model_dump(exclude={"task"}, mode="json")
-    answers = lab.answers_path.read_bytes() if lab.is_student_edition else b""
-    common = [
-        json.dumps(manifest, sort_keys=True),
-        "" if lab.is_student_edition else ast.dump(ast.parse(lab.reference)),
-        ast.dump(ast.parse(lab.scenarios or "")),
-        hashlib.sha256(answers).hexdigest(),
-        shared,
-    ]
+    common = [*_common(lab), shared]
     digests = {}
     for task in lab.tasks:
         edits = [edit.model_dump_json() for edit in lab.misconceptions if edit.task == task.id]
         parts = [*common, task.model_dump_json(), *edits, *checks.get(task.id, [])]
         digests[task.id] = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
     return digests
+
+
+def drawing_digest(lab: Lab) -> str:
+    """Return the digest of everything the lab's pictures are drawn by; empty where it has none."""
+    if not lab.figures_path.is_file():
+        return ""
+    parts = [*_common(lab), *(task.model_dump_json() for task in lab.tasks)]
+    parts.append(ast.dump(ast.parse(lab.figures_path.read_text(encoding="utf-8"))))
+    # Models and samples that figures.py may load.
+    files = [path for path in sorted((lab.root / "fixtures").rglob("*")) if path.is_file() and path.suffix != ".pyc"]
+    for path in [PACKAGE / "pictures.py", *files]:
+        parts += [path.name, hashlib.sha256(path.read_bytes()).hexdigest()]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def _common(lab: Lab) -> list[str]:
+    """Return what all tasks of a lab rest on."""
+    manifest = lab.manifest.model_dump(exclude={"task"}, mode="json")
+    answers = lab.answers_path.read_bytes() if lab.is_student_edition else b""
+    return [
+        json.dumps(manifest, sort_keys=True),
+        "" if lab.is_student_edition else ast.dump(ast.parse(lab.reference)),
+        ast.dump(ast.parse(lab.scenarios or "")),
+        hashlib.sha256(answers).hexdigest(),
+    ]
 
 
 def _checks_by_task(text: str) -> tuple[dict[str, list[str]], str]:
@@ -179,8 +208,9 @@ class Store:
             # A result that was reported stays, also when the power fails.
             self._db.execute("pragma synchronous = full")
             (version,) = self._db.execute("pragma user_version").fetchone()
-            if version == 0:
-                self._db.execute(_SCHEMA)
+            if version in (0, FORMAT):
+                self._db.execute(_RESULTS)
+                self._db.execute(_PICTURES)
                 self._db.execute(f"pragma user_version = {FORMAT}")
         except sqlite3.Error as error:
             raise UsageError(f"{path} cannot be used to keep results: {error}.") from None
@@ -216,6 +246,28 @@ class Store:
         except BaseException:
             self._db.execute("rollback")
             raise
+
+    def keep_drawn(self, source: str, drawn_by: str, seed: int, machine: str, drawn: Drawn) -> None:
+        """Keep a submission's pictures. When this returns, they are on the disk."""
+        blob = zlib.compress(drawn.model_dump_json().encode(), 1)
+        row = (source, drawn_by, seed, machine, not drawn.faults, blob)
+        self._db.execute("insert or replace into pictures values (?, ?, ?, ?, ?, ?)", row)
+
+    def find_drawn(self, source: str, drawn_by: str, seed: int, machine: str) -> Drawn | None:
+        """Return what was drawn of a submission, or None where nobody tried."""
+        found = self._db.execute(
+            "select drawn from pictures where source = ? and drawn_by = ? and seed = ? and machine = ?",
+            (source, drawn_by, seed, machine),
+        ).fetchone()
+        return Drawn.model_validate_json(zlib.decompress(found[0])) if found else None
+
+    def wholly_drawn(self, drawn_by: str, seed: int, machine: str) -> set[str]:
+        """Return the submissions of which no picture is missing."""
+        rows = self._db.execute(
+            "select source from pictures where drawn_by = ? and seed = ? and machine = ? and whole",
+            (drawn_by, seed, machine),
+        )
+        return {source for (source,) in rows}
 
     def close(self) -> None:
         """Close the file."""

@@ -5,10 +5,9 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
-import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,15 +15,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from grader import __version__
+from grader.cli.progress import shown
 from grader.cli.student import course_option, open_course
 from grader.errors import UsageError
 
 if TYPE_CHECKING:
     from grader.cohort.overrides import Adjustments
     from grader.cohort.records import CohortEnvironment, CohortResult, Found
-    from grader.cohort.run import Cohort, Progress
+    from grader.cohort.run import Cohort
     from grader.course import Course, Lab
-    from grader.executors import Executor, Setup
+    from grader.executors import Executor, Setup, Work
 
 LAYOUTS = ["auto", "folders", "canvas", "moodle", "gradescope", "brightspace", "classroom", "git"]
 KEY_FILE = "students.key.json"
@@ -56,6 +56,7 @@ SHOWN = 8  # lines of what needs attention, and pseudonyms in one
     help="Late policy and staff's decisions.",
 )
 @click.option("--require-sandbox", is_flag=True, help="Run nothing unless every isolation layer is active.")
+@click.option("--pictures", is_flag=True, help="Draw the pages' pictures too; that takes about as long as grading.")
 @click.option("--regrade", is_flag=True, help="Grade everything again, also what has a result.")
 @click.option("--dry-run", is_flag=True, help="Only show which file is whose, and grade nothing.")
 @course_option
@@ -73,6 +74,7 @@ def cohort_command(
     deadline: str | None,
     adjust_path: Path | None,
     require_sandbox: bool,
+    pictures: bool,
     regrade: bool,
     dry_run: bool,
     course_dir: str | None,
@@ -118,6 +120,7 @@ def cohort_command(
             due,
             adjustments,
             require_sandbox,
+            pictures,
             regrade,
         )
     )
@@ -171,6 +174,7 @@ def _grade(
     due: datetime | None,
     adjustments: Adjustments,
     require_sandbox: bool,
+    pictures: bool,
     regrade: bool,
 ) -> int:
     from grader.cohort.records import CohortEnvironment
@@ -184,29 +188,44 @@ def _grade(
         kept = cohort.files - len(works)
         if kept:
             click.echo(f"{kept} files have their result already", err=True)
-        if works:
-            executor = _executor(kind, scheduler, cohort.setup, lab, min(jobs, len(works)))
-            jobs = executor.jobs
-            tell, done = _progress()
-            try:
-                cohort.grade(works, executor, tell)
-            except KeyboardInterrupt:
-                click.echo("\ninterrupted; what was graded is kept, and the next run goes on from there.", err=True)
-                return 130
-            finally:
-                executor.close()
-                done()
+        most = min(jobs, cohort.files if pictures else len(works))
+        try:
+            ran = _run(cohort, works, pictures, lambda: _executor(kind, scheduler, cohort.setup, lab, most))
+        except KeyboardInterrupt:
+            click.echo("\ninterrupted; what was graded is kept, and the next run goes on from there.", err=True)
+            return 130
         environment = CohortEnvironment(
             grader=__version__,
             executor=kind,
-            jobs=jobs,
+            jobs=ran or jobs,
             graded_at=datetime.now(UTC).replace(microsecond=0),
             graded=len(works),
             kept=kept,
             seconds=round(time.monotonic() - started, 1),
         )
-        result = _publish(course, lab, found, cohort, environment, target, due, adjustments)
+        result = _publish(course, lab, found, cohort, environment, target, due, adjustments, pictures)
     return _summary(result, target)
+
+
+def _run(cohort: Cohort, works: Sequence[Work], pictures: bool, start: Callable[[], Executor]) -> int:
+    """Grade, and draw where that was asked for; return how many judges did."""
+    executor = None
+    try:
+        if works:
+            executor = start()
+            with shown("grading", executor.jobs) as tell:
+                cohort.grade(works, executor, tell)
+        undrawn = cohort.undrawn() if pictures else []
+        if undrawn:
+            executor = executor or start()
+            with shown("drawing", executor.jobs) as tell:
+                stopped = cohort.draw(undrawn, executor, tell)
+            if stopped is not None:
+                click.echo(f"! Drawing stopped: {stopped}", err=True)
+        return executor.jobs if executor is not None else 0
+    finally:
+        if executor is not None:
+            executor.close()
 
 
 def _executor(kind: str, scheduler: str | None, setup: Setup, lab: Lab, jobs: int) -> Executor:
@@ -220,25 +239,6 @@ def _executor(kind: str, scheduler: str | None, setup: Setup, lab: Lab, jobs: in
     return LocalExecutor(setup, jobs, deadline_s)
 
 
-def _progress() -> tuple[Callable[[Progress], None], Callable[[], None]]:
-    """Return (tell, done): on a terminal one line that is written over, elsewhere one line a file."""
-    started = time.monotonic()
-
-    def text(one: Progress) -> str:
-        score = f"{one.earned:g}/{one.possible:g}" if one.earned is not None else "our error"
-        return f"[{one.done}/{one.total}] {' '.join(one.students)} {score} {one.seconds:.1f} s"
-
-    if not sys.stderr.isatty():
-        return (lambda one: click.echo(text(one), err=True)), (lambda: None)
-
-    def write_over(one: Progress) -> None:
-        left = (time.monotonic() - started) / one.done * (one.total - one.done)
-        minutes, seconds = divmod(round(left), 60)
-        click.echo(f"\r\x1b[K{text(one)[:70]}   {minutes}:{seconds:02} left", err=True, nl=False)
-
-    return write_over, lambda: click.echo("\r\x1b[K", err=True, nl=False)
-
-
 def _publish(
     course: Course,
     lab: Lab,
@@ -248,6 +248,7 @@ def _publish(
     target: Path,
     due: datetime | None,
     adjustments: Adjustments,
+    pictures: bool,
 ) -> CohortResult:
     """Write everything, one student after the other; each file whole or not at all."""
     from grader.cli import desk
@@ -257,6 +258,7 @@ def _publish(
     from grader.cohort.statistics import Gathering
     from grader.reports.cohort import cohort_page, line
     from grader.reports.html import student_page
+    from grader.results import Drawn
 
     gathering, lines = Gathering(lab), []
     tasks = [task.id for task in lab.tasks]
@@ -281,16 +283,22 @@ def _publish(
         )
         ahead = head.model_dump_json(exclude={"rows", "statistics", "environment"})
         file.write(ahead.removesuffix("}") + ',\n"rows": [')
-        for number, graded in enumerate(cohort.rows()):
+        for number, (entry, graded) in enumerate(zip(found.entries, cohort.rows(), strict=True)):
             row = adjust(graded, adjustments)
+            notes = told(row)
+            drawn = cohort.drawn(entry)
+            if pictures and drawn is None and row.problem is None and cohort.setup.drawn_by:
+                drawn = Drawn(faults=["The pictures were not drawn"])
+            if drawn is not None and drawn.faults:
+                gathering.attend("pictures", drawn.faults[0], row)
+                notes = [*notes, "Not all pictures of this page could be drawn. That is our fault, and costs no point."]
             grades += grades_lines(row, tasks)
             items.write(csv_bytes(itertools.islice(items_table([row]), 1, None)))  # without the headings
             gathering.add(row)
             lines.append(line(row))
-            own = row.model_copy(update={"submission": row.digest})
-            page = student_page(
-                own, page_url=None, hints=lab.hints, templates_dir=course.templates, adjustments=told(row)
-            )
+            shown_pictures = drawn.pictures if drawn is not None else []
+            own = row.model_copy(update={"submission": row.digest, "pictures": shown_pictures})
+            page = student_page(own, page_url=None, hints=lab.hints, templates_dir=course.templates, notes=notes)
             desk.write(target / "students" / f"{row.student}.html", page)
             file.write((",\n" if number else "\n") + row.model_dump_json())
         environment = environment.model_copy(update={"isolation": dict(sorted(gathering.isolation.items()))})

@@ -1,6 +1,7 @@
 """Grades a class: what has a result already is not run again, equal files are run once, every result is kept at once.
 
-`Cohort.grade` fills the store, `Cohort.rows` reads it; whatever happens between them is done over by the next run.
+`Cohort.grade` and `Cohort.draw` fill the store, `Cohort.rows` and `Cohort.drawn` read it; whatever happens between them
+is done over by the next run. Pictures come after all verdicts, so that nothing they do can cost one.
 """
 
 from __future__ import annotations
@@ -12,23 +13,21 @@ from dataclasses import dataclass
 
 from grader.cohort.records import CohortResult, Entry, Found, Row
 from grader.course import Course, Lab
-from grader.errors import InternalError
+from grader.errors import GraderError, InternalError
 from grader.executors import Done, Executor, Setup, Work
-from grader.results import LabResult, Problem, Score, canonical
+from grader.results import OUR_FAULT, Drawn, LabResult, Problem, Score, canonical
 from grader.scoring import problem_result
 from grader.store import Store, is_final, merge, source_digest, split
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What is told when a file has its result."""
+    """What is told when a file has its result, or its pictures."""
 
     done: int
     total: int
     students: Sequence[str]  # who handed it in
-    earned: float | None  # None: the grader failed
-    possible: float
-    seconds: float
+    says: str
 
 
 class Cohort:
@@ -85,6 +84,40 @@ class Cohort:
         for done in executor.run(torn):
             self._take(done)
 
+    def undrawn(self) -> list[Work]:
+        """Return what has a result and lacks pictures, the largest first."""
+        if not self.setup.drawn_by:
+            return []
+        known = self._store.wholly_drawn(self.setup.drawn_by, self.setup.seed, self.setup.machine)
+        works = []
+        for digest, source in self._sources.items():
+            if digest in known or digest in self._failed:
+                continue
+            result = merge(self._order, self._parts(digest).values())
+            if result is not None and result.problem is None:
+                works.append(Work(digest, source, result=result.model_copy(update={"checks": []})))
+        return sorted(works, key=lambda work: (-len(work.source), work.id))
+
+    def draw(self, works: Sequence[Work], executor: Executor, tell: Callable[[Progress], None]) -> str | None:
+        """Draw and keep the pictures of `works`; return why it stopped before the end, if it did."""
+        try:
+            for number, done in enumerate(executor.run(works), 1):
+                drawn = done.drawn or Drawn(faults=[done.fault or OUR_FAULT])
+                self._store.keep_drawn(done.id, self.setup.drawn_by, self.setup.seed, self.setup.machine, drawn)
+                count = len(drawn.pictures)
+                says = f"{count} picture{'s' if count != 1 else ''}" + (", not all" if drawn.faults else "")
+                tell(Progress(number, len(works), self._who[done.id], says))
+        except GraderError as error:
+            return str(error)
+        return None
+
+    def drawn(self, entry: Entry) -> Drawn | None:
+        """Return the pictures of what somebody handed in, or None where nobody tried to draw them."""
+        if entry.source is None or entry.problem is not None:
+            return None
+        digest = source_digest(entry.source)
+        return self._store.find_drawn(digest, self.setup.drawn_by, self.setup.seed, self.setup.machine)
+
     def rows(self) -> Iterator[Row]:
         """Yield everybody's row, in the order in which they were found."""
         for entry in self._found.entries:
@@ -106,14 +139,9 @@ class Cohort:
     def _progress(self, number: int, total: int, done: Done) -> Progress:
         result = done.result
         durations = result.environment.durations if result and result.environment else {}
-        return Progress(
-            number,
-            total,
-            self._who[done.id],
-            result.score.earned if result is not None and is_final(result) else None,
-            result.score.possible if result is not None else 0.0,
-            durations.get("total", 0.0),
-        )
+        final = result is not None and is_final(result)
+        score = f"{result.score.earned:g}/{result.score.possible:g}" if result and final else "our error"
+        return Progress(number, total, self._who[done.id], f"{score} {durations.get('total', 0.0):.1f} s")
 
     def _result(self, entry: Entry) -> LabResult:
         if entry.source is None or entry.problem is not None:
@@ -143,5 +171,5 @@ def canonical_cohort(cohort: CohortResult) -> str:
     shown = data["statistics"]
     for rate in itertools.chain(shown["tasks"], shown["checks"]):
         del rate["seconds"], rate["slowest"]
-    shown["attention"] = [one for one in shown["attention"] if one["kind"] not in ("slow", "isolation")]
+    shown["attention"] = [one for one in shown["attention"] if one["kind"] not in ("slow", "isolation", "pictures")]
     return json.dumps(data | {"rows": rows}, sort_keys=True, ensure_ascii=False, indent=1)

@@ -1,7 +1,7 @@
 """What a class as a whole shows: how hard each item is, whether it tells students apart, which mistakes they share.
 
 Rows come in one by one and are not kept, so that two thousand take no more memory than they must. Pure functions of
-verdicts; only the seconds and the isolation depend on the machine.
+verdicts; only the seconds, the isolation and the pictures depend on the machine.
 """
 
 from __future__ import annotations
@@ -81,18 +81,18 @@ class Gathering:
         """Take one row."""
         kind = row.problem.kind if row.problem else None
         if row.late:
-            self._attend("late", "Handed in after the deadline", row)
+            self.attend("late", "Handed in after the deadline", row)
         for note in row.notes:
-            self._attend("note", note, row.student)
+            self.attend("note", note, row.student)
         if kind == "grader_error" or any(check.outcome == "grader_error" for check in row.checks):
-            self._attend("grader_error", "The grader itself failed; nothing was deducted. Look before you publish", row)
+            self.attend("grader_error", "The grader itself failed; nothing was deducted. Look before you publish", row)
         elif kind is not None:
-            self._attend(kind, _first_line(row.problem.message if row.problem else ""), row)
+            self.attend(kind, _first_line(row.problem.message if row.problem else ""), row)
         if kind != "missing":
             self._submissions += 1
         for task in row.tasks:
             if any(check.task == task.id and check.outcome == "timed_out" for check in row.checks):
-                self._attend("timed_out", f"{task.id} was stopped at its time limit", row)
+                self.attend("timed_out", f"{task.id} was stopped at its time limit", row)
         if row.environment is not None and row.environment.sandbox:  # its code ran
             self._held(row, row.environment)
         if kind is None:
@@ -102,7 +102,7 @@ class Gathering:
         self.isolation[environment.isolation] += 1
         if environment.isolation != "full":
             off = ", ".join(sorted(layer for layer, state in environment.sandbox.items() if state is not True))
-            self._attend("isolation", f"Ran without full isolation (off: {off}); the student's page says why", row)
+            self.attend("isolation", f"Ran without full isolation (off: {off}); the student's page says why", row)
 
     def _judge(self, row: Row) -> None:
         whole = all(check.outcome != "grader_error" for check in row.checks)
@@ -122,7 +122,7 @@ class Gathering:
         for check in row.checks:
             self._checks.setdefault(check.id, _Item()).add(check.earned, check.possible, check.unstable, None)
             if check.unstable:
-                self._attend("unstable", f"{check.id} changed its verdict on the second run", row)
+                self.attend("unstable", f"{check.id} changed its verdict on the second run", row)
 
     def _explain(self, task: TaskResult, checks: Sequence[CheckResult], student: str) -> None:
         if task.state in ("passed", "not_started", "ungraded"):
@@ -136,7 +136,8 @@ class Gathering:
             says = found.says if found is not None else _what_failed(checks)
             self._clusters.setdefault((task.id, signature(checks)), (says, []))[1].append(student)
 
-    def _attend(self, kind: str, says: str, who: Row | str) -> None:
+    def attend(self, kind: str, says: str, who: Row | str) -> None:
+        """Take something that a person should look at, beside what the rows show."""
         self._attention.setdefault((kind, says), []).append(who if isinstance(who, str) else who.student)
 
     def finish(self, found: Found) -> Statistics:
@@ -180,7 +181,7 @@ class Gathering:
             for (kind, says), students in self._attention.items()
         ]
         # Everything else that could not be graded: 1.
-        rank = {"grader_error": 0, "isolation": 2, "timed_out": 2, "late": 3, "unstable": 4, "note": 5}
+        rank = {"grader_error": 0, "isolation": 2, "timed_out": 2, "late": 3, "unstable": 4, "pictures": 4, "note": 5}
         gathered.sort(key=lambda one: (rank.get(one.kind, 1), one.kind, -len(one.students), one.says))
         ours = problems([one for one in gathered if rank.get(one.kind, 1) <= 1])
         ours += [one for one in gathered if one.kind in ("isolation", "timed_out", "late")]
@@ -188,7 +189,7 @@ class Gathering:
             ours.append(
                 Attention(kind="unmatched", says="On the roster, and nothing was handed in", students=found.unmatched)
             )
-        ours += [one for one in gathered if one.kind == "unstable"]
+        ours += [one for one in gathered if one.kind in ("unstable", "pictures")]
         ours += [
             Attention(
                 kind="cluster", says=f"{one.task}: the same unexplained failure. {one.says}", students=one.students

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Protocol
 
 from grader.course import Course, Lab
-from grader.results import LabResult, Model
-from grader.store import machine_class, task_digests
+from grader.results import Drawn, LabResult, Model
+from grader.store import drawing_digest, machine_class, task_digests
 
 
 @dataclass(frozen=True)
@@ -24,22 +24,31 @@ class Setup:
     seed: int
     digests: Mapping[str, str]
     machine: str
+    drawn_by: str
     require_sandbox: bool = False  # a judge that lacks an isolation layer refuses
 
     @classmethod
     def of(cls, course: Course, lab: Lab, require_sandbox: bool = False) -> Setup:
         """Describe `lab` as it is now."""
-        digests, machine = task_digests(lab), machine_class(lab)
-        return cls(course.root.resolve(), lab.id, course.manifest.seed, digests, machine, require_sandbox)
+        return cls(
+            course.root.resolve(),
+            lab.id,
+            course.manifest.seed,
+            task_digests(lab),
+            machine_class(lab),
+            drawing_digest(lab),
+            require_sandbox,
+        )
 
 
 @dataclass(frozen=True)
 class Work:
-    """One file to be graded; `tasks` are those that have no result yet."""
+    """One file to be graded; `tasks` are those that have no result yet. Or to be drawn, when `result` is there."""
 
     id: str
     source: bytes
-    tasks: tuple[str, ...]
+    tasks: tuple[str, ...] = ()
+    result: LabResult | None = None
 
 
 class Done(Model):
@@ -47,6 +56,7 @@ class Done(Model):
 
     id: str
     result: LabResult | None = None
+    drawn: Drawn | None = None
     fault: str | None = None
 
 

@@ -1,14 +1,15 @@
 """A judge process: `python -m grader.executors.judge`. It is told the lab once, then grades what it is sent.
 
 JSON lines, one a message. First the fields of `Setup`, answered by {"ready": true} or {"refused": sentence, "kind":
-name of the error}. Then {"id", "source": base64, "tasks"} as often as one likes, answered
-by a `Done`. One with a fault, where the grader itself failed, is its last: what failed once may harm the next. When its
-input ends it ends at once, also in the middle of a file: whoever asked is gone.
+name of the error}. Then, as often as one likes, {"id", "source": base64, "tasks"}, to be graded, or {"id", "source",
+"result"}, to be drawn; the answer is a `Done`. One with a fault, where the grader itself failed, is the last: what
+failed once may harm the next. When its input ends it ends at once, also in the middle of a file: whoever asked is gone.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import queue
@@ -22,8 +23,8 @@ from grader.checking.session import Bench
 from grader.course import Lab, load
 from grader.errors import GraderError, MachineError, SubmissionError, UsageError
 from grader.executors import Done, Setup
-from grader.grading import Job, grade, open_bench
-from grader.results import OUR_FAULT, LabResult, Problem
+from grader.grading import Job, grade, illustrate, open_bench, open_figure_bench
+from grader.results import OUR_FAULT, Drawn, LabResult, Problem
 from grader.scoring import problem_result
 from grader.submission import parse
 
@@ -67,13 +68,22 @@ def _serve(questions: Iterator[bytes], say: Callable[[dict[str, Any]], None]) ->
     here = Setup.of(course, lab)
     if here.machine != told["machine"]:
         raise MachineError(f"A judge runs on another kind of machine: {here.machine}; expected {told['machine']}.")
-    if here.digests != told["digests"]:
+    if (here.digests, here.drawn_by) != (told["digests"], told["drawn_by"]):
         raise UsageError(f"{lab.id} is not the same for this judge: the course was changed, or is another one there.")
-    with open_bench(lab, told["seed"], require_sandbox=told["require_sandbox"]) as bench:
+    with contextlib.ExitStack() as benches:
+        bench = benches.enter_context(open_bench(lab, told["seed"], require_sandbox=told["require_sandbox"]))
         bench.sandbox.ready()
+        figure_bench: Bench | None = None  # a second sandbox, perhaps: only when there is something to draw
         say({"ready": True})
         for line in questions:
             work = json.loads(line)
+            if "result" in work:
+                if figure_bench is None:
+                    figure_bench = benches.enter_context(open_figure_bench(bench))
+                known = LabResult.model_validate(work["result"])
+                drawn = _drawn(lab, base64.b64decode(work["source"]), known, figure_bench)
+                say(Done(id=work["id"], drawn=drawn).model_dump(mode="json"))
+                continue
             result = _graded(lab, base64.b64decode(work["source"]), work["tasks"], bench)
             ours = result.problem if result.problem and result.problem.kind == "grader_error" else None
             fault = (ours.message or OUR_FAULT) if ours else None
@@ -91,6 +101,16 @@ def _graded(lab: Lab, source: bytes, tasks: list[str], bench: Bench) -> LabResul
         said = Problem(kind=error.kind, message=str(error), line=error.line)
         return problem_result(lab, bench.course_seed, filename, said)
     return grade(Job(lab, submission, tasks), bench)
+
+
+def _drawn(lab: Lab, source: bytes, known: LabResult, bench: Bench) -> Drawn:
+    faults: list[str] = []
+    try:
+        job = Job(lab, parse(source, f"{lab.id}.py"))
+        pictures = illustrate(known, job, bench, faults.append).pictures
+    except SubmissionError as error:  # as above
+        return Drawn(faults=[str(error)])
+    return Drawn(pictures=pictures, faults=faults)
 
 
 if __name__ == "__main__":

@@ -212,5 +212,9 @@ class LocalExecutor:
 
 
 def _line(work: Work) -> bytes:
-    message = {"id": work.id, "source": base64.b64encode(work.source).decode(), "tasks": list(work.tasks)}
+    message: dict[str, Any] = {"id": work.id, "source": base64.b64encode(work.source).decode()}
+    if work.result is not None:
+        message["result"] = work.result.model_dump(mode="json")
+    else:
+        message["tasks"] = list(work.tasks)
     return json.dumps(message).encode() + b"\n"

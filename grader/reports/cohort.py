@@ -36,6 +36,7 @@ ICONS = {
     "discrimination": "part",
     "slow": "time",
     "late": "time",
+    "pictures": "ours",
     "note": "none",
 }
 

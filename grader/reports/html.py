@@ -51,17 +51,18 @@ def student_page(
     page_url: str | None,
     hints: dict[str, list[str]],
     templates_dir: Path,
-    adjustments: Sequence[str] = (),
+    notes: Sequence[str] = (),
 ) -> str:
     """Return the page of one result. `page_url` is the lab's page, to which explanations link.
 
-    `adjustments` are sentences about what changed the score after grading; the page shows the score as graded.
+    `notes` are sentences to be read first: what changed the score after grading (the page shows the score as graded),
+    what is missing from the page.
     """
     result = for_student(result)
     css, css_hash = stylesheet(templates_dir, "tokens.css", "student.css")
     template = environment(templates_dir).get_template("student.html")
-    told = [words.shorten(words.clean_line(says), MAX_TEXT) for says in adjustments]
-    return template.render(css=css, css_hash=css_hash, adjustments=told, **_view(result, page_url, hints)) + "\n"
+    told = [words.shorten(words.clean_line(says), MAX_TEXT) for says in notes]
+    return template.render(css=css, css_hash=css_hash, notes=told, **_view(result, page_url, hints)) + "\n"
 
 
 def _view(result: LabResult, page_url: str | None, hints: dict[str, list[str]]) -> dict[str, Any]:

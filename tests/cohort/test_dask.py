@@ -16,7 +16,7 @@ import distributed
 from grader.executors.dask import DaskExecutor, _grade_there, _idle
 
 ROOT = Path(__file__).parents[2]
-SETUP = Setup(ROOT, "lab01", 7, {}, "here")
+SETUP = Setup(ROOT, "lab01", 7, {}, "here", "")
 
 
 def command(manner):

@@ -9,7 +9,7 @@ from grader.executors import Setup, Work, local
 from grader.executors.local import LocalExecutor
 
 ROOT = Path(__file__).parents[2]
-SETUP = Setup(ROOT, "lab01", 7, {}, "here")
+SETUP = Setup(ROOT, "lab01", 7, {}, "here", "")
 
 
 @pytest.fixture
