@@ -37,7 +37,7 @@ sys.argv = ["grade", *sys.argv[1:]]
 try:
     main()
 finally:
-    slow = {"torch", "numpy", "pytest", "diffusers", "ml_dtypes"}
+    slow = {"torch", "numpy", "pytest", "diffusers", "ml_dtypes", "rich", "distributed"}
     print(json.dumps(sorted(slow & set(sys.modules))), file=sys.stderr)
 """
 
@@ -117,6 +117,8 @@ def test_only_the_worker_and_nothing_of_the_judge_imports_torch():
         ([], 0),
         (["start", "lab01", "new"], 0),
         (["hint", "lab02"], 0),
+        (["cohort", "--help"], 0),
+        (["cohort", "lab01", "nowhere", "-o", "out"], 2),
         (["schema"], 0),
         (["lab04"], 2),
         (["lab01", "."], 3),
@@ -125,7 +127,7 @@ def test_only_the_worker_and_nothing_of_the_judge_imports_torch():
     ],
     ids=lambda value: (" ".join(value) or "alone") if isinstance(value, list) else "",
 )
-def test_what_grades_nothing_loads_neither_torch_nor_numpy_nor_pytest(tmp_path, words, code):
+def test_what_grades_nothing_loads_no_slow_library(tmp_path, words, code):
     for name, source in (("bad", b"def add_noise(:\n"), ("binary", b"\x00\x01")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "lab01.py").write_bytes(source)
@@ -135,4 +137,4 @@ def test_what_grades_nothing_loads_neither_torch_nor_numpy_nor_pytest(tmp_path, 
 def test_the_judge_never_loads_torch(tmp_path):
     (tmp_path / "lab01.py").write_bytes((ROOT / "fixtures/submissions/right/lab01.py").read_bytes())
     code, modules = loaded(tmp_path, "lab01", "--task", "add_noise")
-    assert code == 0 and "numpy" in modules and not modules & {"torch", "diffusers"}
+    assert code == 0 and "numpy" in modules and not modules & {"torch", "diffusers", "rich"}

@@ -213,12 +213,12 @@ def _run(cohort: Cohort, works: Sequence[Work], pictures: bool, start: Callable[
     try:
         if works:
             executor = start()
-            with shown("grading", executor.jobs) as tell:
+            with shown("grading", len(works), executor.jobs) as tell:
                 cohort.grade(works, executor, tell)
         undrawn = cohort.undrawn() if pictures else []
         if undrawn:
             executor = executor or start()
-            with shown("drawing", executor.jobs) as tell:
+            with shown("drawing", len(undrawn), executor.jobs) as tell:
                 stopped = cohort.draw(undrawn, executor, tell)
             if stopped is not None:
                 click.echo(f"! Drawing stopped: {stopped}", err=True)

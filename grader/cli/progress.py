@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def shown(what: str, judges: int) -> Iterator[Callable[[Progress], None]]:
-    """Yield what is to be told of every file that is done; `what` is happening to them."""
+def shown(what: str, files: int, judges: int) -> Iterator[Callable[[Progress], None]]:
+    """Yield what is to be told of each of the `files` when it is done; `what` is happening to them."""
 
     def text(one: Progress) -> str:
         return f"{' '.join(one.students)} {one.says}"
@@ -42,5 +42,5 @@ def shown(what: str, judges: int) -> Iterator[Callable[[Progress], None]]:
         console=Console(stderr=True),
         transient=True,
     ) as bar:
-        task = bar.add_task(what, total=None, last="")
-        yield lambda one: bar.update(task, completed=one.done, total=one.total, last=text(one))
+        task = bar.add_task(what, total=files, last="")
+        yield lambda one: bar.update(task, completed=one.done, last=text(one))
