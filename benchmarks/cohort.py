@@ -11,6 +11,7 @@ each with a comment of its own.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import random
@@ -21,7 +22,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
+
+import psutil
 
 from grader.cli.instructor import read_cohort
 from grader.cohort.run import canonical_cohort
@@ -110,28 +114,47 @@ def speed(folder: Path, lab: Lab, count: int) -> None:
 
 
 def kills(folder: Path, lab: Lab, times: int) -> None:
-    """Kill runs at random moments, `times` times, then let one through."""
+    """Kill runs at random moments, `times` times, then let one through.
+
+    Every second run is on Dask; two kills in three hit the coordinator, the others any process that it has started.
+    """
     submissions = hand_in(folder / "in", lab, 40)
     measure(lab, submissions, folder / "undisturbed")
     out = folder / "killed"
     out.mkdir()
     (out / "students.key.json").write_bytes((folder / "undisturbed" / "students.key.json").read_bytes())
-    chance, done, killed = random.Random(2), 0, 0
-    while killed < times:
+    expected = canonical_cohort(read_cohort(folder / "undisturbed"))
+    chance, killed, others, codes = random.Random(2), 0, 0, Counter[int]()
+    same = True
+    for number in itertools.count():
+        if killed + others >= times:
+            break
         words = [GRADE, "cohort", lab.id, str(submissions), "-o", str(out)]
+        words += ["--executor", "dask"] if number % 2 else []
         process = subprocess.Popen(words, env=ENVIRONMENT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        try:
-            process.wait(chance.uniform(0.2, 12.0))
-            done += 1  # it was through before: begin again
+        while process.poll() is None and killed + others < times:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(chance.uniform(0.2, 12.0))
+                break
+            started = psutil.Process(process.pid).children(recursive=True)
+            if started and chance.random() < 1 / 3:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    chance.choice(started).kill()
+                    others += 1
+            else:
+                process.kill()
+                killed += 1
+                process.wait()
+        if process.wait() != -signal.SIGKILL:  # it came through: begin again
+            codes[process.returncode] += 1
+            same = same and canonical_cohort(read_cohort(out)) == expected
             for name in ("results.sqlite", "results.sqlite-wal", "results.sqlite-shm"):
                 (out / name).unlink(missing_ok=True)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            killed += 1
     measure(lab, submissions, out)
-    same = canonical_cohort(read_cohort(out)) == canonical_cohort(read_cohort(folder / "undisturbed"))
-    print(f"{killed} kills ({done} runs came through meanwhile): canonical results equal to undisturbed: {same}")
+    same = same and canonical_cohort(read_cohort(out)) == expected
+    print(f"kills: {killed} of the coordinator, {others} of judges, sandboxes and workers")
+    print(f"runs that came through meanwhile, by exit code: {dict(codes)}")
+    print(f"canonical results equal to undisturbed, each of them: {same}")
 
 
 def attacks(folder: Path, lab: Lab) -> None:
@@ -139,9 +162,13 @@ def attacks(folder: Path, lab: Lab) -> None:
     submissions = hand_in(folder / "in", lab, 30)
     measure(lab, submissions, folder / "alone", "--jobs", "2")
     hostile = sorted((ROOT / "tests" / "attacks").glob("*.py"))
+    task = next(task for task in lab.tasks if task.parameters)
+    calls = (
+        f"\n\ndef {task.signature}:\n    return step({task.parameters[0]})\n"  # what an attack does, it does in `step`
+    )
     for attack in hostile:
         (submissions / attack.stem).mkdir()
-        (submissions / attack.stem / f"{lab.id}.py").write_bytes(attack.read_bytes() + b"\n" + lab.starter.encode())
+        (submissions / attack.stem / f"{lab.id}.py").write_bytes(attack.read_bytes() + calls.encode())
     wall, _, _ = measure(lab, submissions, folder / "together", "--jobs", "2")
     alone = {row.submission: row for row in read_cohort(folder / "alone").rows}
     together = {row.submission: row for row in read_cohort(folder / "together").rows}
