@@ -116,7 +116,8 @@ def speed(folder: Path, lab: Lab, count: int) -> None:
 def kills(folder: Path, lab: Lab, times: int) -> None:
     """Kill runs at random moments, `times` times, then let one through.
 
-    Every second run is on Dask; two kills in three hit the coordinator, the others any process that it has started.
+    Every second run is on Dask; two kills in three hit the coordinator, the others any process that it has
+    started.
     """
     submissions = hand_in(folder / "in", lab, 40)
     measure(lab, submissions, folder / "undisturbed")
@@ -137,7 +138,7 @@ def kills(folder: Path, lab: Lab, times: int) -> None:
                 process.wait(chance.uniform(0.2, 12.0))
                 break
             started = psutil.Process(process.pid).children(recursive=True)
-            if started and chance.random() < 1 / 3:
+            if started and (killed + others) % 3 == 1:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     chance.choice(started).kill()
                     others += 1

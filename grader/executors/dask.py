@@ -24,6 +24,7 @@ WORKER_TTL = "30s"
 # Whoever was in the queue of a lost worker is counted by Dask; nobody is to be blamed for what a machine did.
 ALLOWED_FAILURES = 20
 CONNECT_S = 30
+FETCH_S = 5.0  # how long a result may take to come from its worker before the others are looked at
 END_S = 5.0  # how long the workers may take to end their judges; one that is silent is not waited for
 IDLE_S = 60.0
 
@@ -99,16 +100,19 @@ class DaskExecutor:
             loop=self._client.loop,
         )
         for future in running:
-            id = ids[future.key]
-            if future.status == "finished":
-                yield Done.model_validate_json(future.result())
-                continue
-            error = future.exception() if future.status == "error" else None
-            if isinstance(error, GraderError):
-                raise error
-            if not isinstance(error, KilledWorker):
-                raise InternalError(f"Dask did not run a submission ({future.status}): {error}.")
-            yield Done(id=id, fault=f"Every worker that took it was lost: {error}")
+            try:
+                text = future.result(timeout=FETCH_S)
+            except GraderError:
+                raise
+            except KilledWorker as error:
+                yield Done(id=ids[future.key], fault=f"Every worker that took it was lost: {error}")
+            except Exception as error:
+                if future.status in ("error", "cancelled"):
+                    raise InternalError(f"Dask did not run a submission ({future.status}): {error}.") from None
+                # It was done, and the worker that has the result is lost or silent: the scheduler has it done again.
+                running.add(future)
+            else:
+                yield Done.model_validate_json(text)
 
     def close(self) -> None:
         """End the judges on the workers, and the scheduler if it is ours."""

@@ -1,6 +1,7 @@
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -93,12 +94,16 @@ def test_the_work_of_a_killed_worker_is_done_by_another(executor, cluster):
 
 def test_the_work_of_a_silent_worker_is_done_by_another(pythonpath):
     with dask.config.set({"distributed.scheduler.worker-ttl": "1s"}), local_cluster() as own:
-        silent = own.workers[0].pid
+        silent, address = own.workers[0].pid, own.workers[0].worker_address
         executor = DaskExecutor(SETUP, 2, 100.0, own.scheduler_address, command("serves"))
         done = []
         for one in executor.run(works(*["serves"] * 40)):
             if len(done) == 2:
+                while len(own.scheduler.workers[address].has_what) < 3:  # results that nobody has fetched
+                    time.sleep(0.05)
                 os.kill(silent, signal.SIGSTOP)
+                while address in own.scheduler.workers:
+                    time.sleep(0.001)
             done.append(one)
         assert silent not in {worker.pid for worker in own.workers.values()}
         assert len(done) == 40 and told(done) == {str(i): (str(i), None) for i in range(40)}
