@@ -37,7 +37,11 @@ def test_what_the_manifest_says_was_measured_reaches_every_target():
 
 
 def test_a_target_that_is_missed_is_a_sentence():
-    reached = {"one sprite, guidance 3": 0.98, "one sprite, guidance 1": 0.7, "LoRA, outlined at scale 0": 0.0}
+    reached = {
+        "one sprite, guidance 3": 0.98,
+        "one sprite, guidance 3 minus guidance 1": 0.1,
+        "LoRA, outlined at scale 0": 0.0,
+    }
     reached |= {"two sprites, guidance 3 minus guidance 1": 0.3, "ControlNet, IoU with the edge map's shape": 0.8}
     reached |= {"LoRA, outlined at scale 1": 0.9, "LoRA, scale 0 is the base bit for bit": 1.0}
     assert measure.missed(reached) == []
