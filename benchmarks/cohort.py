@@ -148,7 +148,7 @@ def kills(folder: Path, lab: Lab, times: int) -> None:
                 process.wait()
         if process.wait() != -signal.SIGKILL:  # it came through: begin again
             codes[process.returncode] += 1
-            same = same and canonical_cohort(read_cohort(out)) == expected
+            same = same and process.returncode == 0 and canonical_cohort(read_cohort(out)) == expected
             for name in ("results.sqlite", "results.sqlite-wal", "results.sqlite-shm"):
                 (out / name).unlink(missing_ok=True)
     measure(lab, submissions, out)
