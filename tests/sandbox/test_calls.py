@@ -61,6 +61,19 @@ def test_the_global_random_state_is_watched_and_set(open_sandbox: Sandbox) -> No
     assert np.array_equal(first.value.array, third.value.array)
 
 
+def test_setting_the_random_state_is_what_torch_does_without_the_accelerators(open_sandbox: Sandbox) -> None:
+    source = (
+        "import torch\n"
+        "def f():\n"
+        "    told = [torch.cuda._lazy_seed_tracker.manual_seed_all_cb is not None]\n"
+        "    drawn = torch.rand(8)\n"
+        "    torch.manual_seed(1234)\n"
+        "    told.append(torch.cuda._lazy_seed_tracker.manual_seed_all_cb is not None)\n"
+        "    return torch.equal(drawn, torch.rand(8)), told\n"
+    )
+    assert once(open_sandbox, source, "f").value == (True, [False, True])
+
+
 def test_a_scenario_gets_the_module_and_made_inputs(open_sandbox: Sandbox) -> None:
     scenarios = "def twice(student, *, x):\n    return {'y': student.f(student.f(x))}\n"
     with running(open_sandbox, "def f(x):\n    return x.add_(1)\n", scenarios) as worker:

@@ -16,7 +16,10 @@ from .codec import Encoder, plain, true_types
 GLOBAL_SEED = 1234
 
 _Base, _Generator = torch._C.TensorBase, torch._C.Generator
-_equal, _rand, _manual_seed = torch.equal, torch.rand, torch.manual_seed
+_equal, _rand = torch.equal, torch.rand
+# What torch.manual_seed does to the processor's generator. It would also tell every accelerator's, of which there is
+# none here, and keep a formatted stack for each: most of what a small call takes.
+_manual_seed = torch.default_generator.manual_seed
 _global_state, _random_seed = torch.default_generator.get_state, random.seed
 
 
