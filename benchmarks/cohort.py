@@ -1,12 +1,14 @@
 """A class of generated submissions of lab01: judges, Dask, kills at random, hostile company, the page in a browser.
 
     python benchmarks/cohort.py speed [N]      1 and 2 judges, Dask, and what two processes can do here at all
+    python benchmarks/cohort.py scale [N]      N submissions against a tenth of them: each one's time, the memory
     python benchmarks/cohort.py kills [TIMES]  killed at random moments, then compared with an undisturbed run
     python benchmarks/cohort.py attacks        the same class with every attack of tests/attacks in it
     python benchmarks/cohort.py page [N]       the page of N students in Chromium: load, sort, find
 
 Prints what it measured; nothing is asserted. Submissions are the reference, its known mistakes and its equivalents,
-each with a comment of its own.
+each with a comment of its own. CPU is that of all processes, the workers in their sandboxes included: `grade cohort`
+runs through peers/where.py, which lets the judges end instead of killing them, and so lets the kernel count.
 """
 
 from __future__ import annotations
@@ -18,14 +20,17 @@ import random
 import resource
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
+from peers.measure import adopt_orphans, wait_for_orphans
 
 from grader.cli.instructor import read_cohort
 from grader.cohort.run import canonical_cohort
@@ -33,6 +38,8 @@ from grader.course import Lab, apply_edits, load
 
 ROOT = Path(__file__).resolve().parent.parent
 GRADE = str(Path(sys.executable).parent / "grade")
+COHORT = [sys.executable, str(Path(__file__).parent / "peers" / "where.py"), "plain", "cohort"]
+CORES = sorted(os.sched_getaffinity(0))
 ENVIRONMENT = {**os.environ, "GRADE_COURSE": str(ROOT)}
 SPIN = "x = 0\nfor i in range(20_000_000): x += i"
 
@@ -54,28 +61,35 @@ def hand_in(folder: Path, lab: Lab, count: int) -> Path:
     return folder
 
 
-def measure(lab: Lab, submissions: Path, out: Path, *words: str) -> tuple[float, float, float]:
+def measure(
+    lab: Lab, submissions: Path, out: Path, *words: str, cores: Sequence[int] = CORES
+) -> tuple[float, float, float]:
     """Run `grade cohort`; return wall seconds, CPU seconds of all processes, and the coordinator's peak in MiB."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.perf_counter()
     with (out.parent / f"{out.name}.log").open("w") as log:
         process = subprocess.Popen(
-            [GRADE, "cohort", lab.id, str(submissions), "-o", str(out), *words], env=ENVIRONMENT, stderr=log, stdout=log
+            [*COHORT, lab.id, str(submissions), "-o", str(out), *words],
+            env=ENVIRONMENT,
+            stderr=log,
+            stdout=log,
+            preexec_fn=lambda: os.sched_setaffinity(0, cores),
         )
         peak = 0.0
         while process.poll() is None:
             status = Path(f"/proc/{process.pid}/status").read_text()
             peak = max([peak, *(int(line.split()[1]) / 1024 for line in status.splitlines() if "VmHWM" in line)])
             time.sleep(0.1)
+    wall = time.perf_counter() - start
+    wait_for_orphans()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if process.returncode != 0:
         sys.exit((out.parent / f"{out.name}.log").read_text())
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return time.perf_counter() - start, cpu, peak
+    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, peak
 
 
 def calibrate() -> float:
-    """Return how much faster two processes do their work side by side than one after the other."""
+    """Return how much faster two processes do their work side by side than one after the other: the median of three."""
 
     def spin(count: int) -> float:
         start = time.perf_counter()
@@ -83,34 +97,55 @@ def calibrate() -> float:
             process.wait()
         return time.perf_counter() - start
 
-    return 2 * spin(1) / spin(2)
+    return statistics.median(2 * spin(1) / spin(2) for _ in range(3))
 
 
 def speed(folder: Path, lab: Lab, count: int) -> None:
-    """Compare judges and executors."""
+    """Compare judges and executors. One judge has one core: its sandbox would use a second one, too."""
     submissions = hand_in(folder / "in", lab, count)
     factor = calibrate()
     print(f"two processes side by side do {factor:.2f} times the work of one on this machine")
     results, walls = {}, {}
-    for name, words in {
-        "1 judge": ["--jobs", "1"],
-        "2 judges": ["--jobs", "2"],
-        "Dask, 2 workers": ["--jobs", "2", "--executor", "dask"],
-    }.items():
+    for name, cores, words in (
+        ("1 judge, 1 core", CORES[:1], ["--jobs", "1"]),
+        ("2 judges", CORES[:2], ["--jobs", "2"]),
+        ("Dask, 2 workers", CORES[:2], ["--jobs", "2", "--executor", "dask"]),
+    ):
         out = folder / name.replace(" ", "-").replace(",", "")
         out.mkdir()
         for key in folder.glob("*/students.key.json"):
             (out / key.name).write_bytes(key.read_bytes())
-        wall, cpu, peak = measure(lab, submissions, out, *words)
+        wall, cpu, peak = measure(lab, submissions, out, *words, cores=cores)
         walls[name], results[name] = wall, canonical_cohort(read_cohort(out))
+        # Dask's workers kill their judges, and what those had started is never counted.
+        used = f"CPU {1000 * cpu / count:5.0f} ms each, start included; " if "dask" not in words else ""
         print(
             f"{name:<16} {count} submissions: wall {wall:6.1f} s, {1000 * wall / count:5.0f} ms each; "
-            f"CPU {1000 * cpu / count:5.0f} ms each, start included; coordinator {peak:.0f} MiB"
+            f"{used}coordinator {peak:.0f} MiB",
+            flush=True,
         )
-    gained = walls["1 judge"] / walls["2 judges"]
+    gained = walls["1 judge, 1 core"] / walls["2 judges"]
     print(f"2 judges do {gained:.2f} times the work of 1: {gained / factor:.0%} of what the machine can")
     print(f"Dask takes {walls['Dask, 2 workers'] / walls['2 judges']:.2f} times as long as local")
     print(f"canonical results equal: {len(set(results.values())) == 1}")
+
+
+def scale(folder: Path, lab: Lab, count: int) -> None:
+    """Compare a class with a tenth of it, which is graded before and after, since the machine may change."""
+    few = max(1, count // 10)
+    units: dict[int, list[tuple[float, float, float]]] = {few: [], count: []}
+    for number, size in enumerate((few, count, few)):
+        submissions = hand_in(folder / f"in-{number}", lab, size)
+        wall, cpu, peak = measure(lab, submissions, folder / f"out-{number}", "--jobs", "2")
+        units[size].append((wall / size, cpu / size, peak))
+        print(
+            f"{size} submissions: wall {wall:.1f} s, {1000 * wall / size:.0f} ms each; "
+            f"CPU {1000 * cpu / size:.0f} ms each, start included; coordinator {peak:.0f} MiB",
+            flush=True,
+        )
+    (many,), fewer = units[count], [statistics.mean(column) for column in zip(*units[few], strict=True)]
+    wall, cpu, peak = (large / small for large, small in zip(many, fewer, strict=True))
+    print(f"{count} against {few}: wall each {wall:.2f}, CPU each {cpu:.2f}, coordinator's memory {peak:.2f} times")
 
 
 def kills(folder: Path, lab: Lab, times: int) -> None:
@@ -231,10 +266,14 @@ def main() -> None:
     what = sys.argv[1] if len(sys.argv) > 1 else "speed"
     number = int(sys.argv[2]) if len(sys.argv) > 2 else None
     lab = load(ROOT).lab("lab01")
+    if what in ("speed", "scale"):
+        adopt_orphans()
     with tempfile.TemporaryDirectory(prefix="alphabar-bench-") as name:
         folder = Path(name)
         if what == "speed":
             speed(folder, lab, number or 200)
+        elif what == "scale":
+            scale(folder, lab, number or 2000)
         elif what == "kills":
             kills(folder, lab, number or 200)
         elif what == "attacks":

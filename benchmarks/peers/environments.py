@@ -18,7 +18,7 @@ from pathlib import Path
 
 PEERS = {
     "bare": [],
-    "pytest": ["pytest", "pytest-timeout", "pytest-xdist"],
+    "pytest": ["pytest", "pytest-timeout"],
     "otter": ["otter-grader", "ipykernel"],  # it does not ask for ipykernel, and runs nothing without it
     "nbgrader": ["nbgrader", "ipykernel"],
     "check50": ["check50"],

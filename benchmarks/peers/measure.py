@@ -73,7 +73,7 @@ def measure(
         wall_s = time.perf_counter() - start
         alarm.cancel()
         process.returncode = os.waitstatus_to_exitcode(status)
-        usages = [used, *_orphans()]
+        usages = [used, *wait_for_orphans()]
         log.seek(0)
         output = log.read().decode("utf-8", "replace")
     return Cost(
@@ -86,8 +86,8 @@ def measure(
     )
 
 
-def _orphans() -> list:
-    """Wait for every process that the command left behind; end those that do not end by themselves."""
+def wait_for_orphans() -> list:
+    """Return what every process that a command left behind has used; those that do not end by themselves are ended."""
     usages = []
     deadline = time.monotonic() + ORPHANS_S
     while True:

@@ -26,31 +26,32 @@ VELOCITY = "_b(a.sqrt(), x0) * noise - _b((1 - a).sqrt(), x0) * x0"
 SNR = "acp / (1 - acp)"
 RETURN_ADD = "    a = acp[t]\n    return _b(a.sqrt(), x0) * x0"
 
-# (what it is called, what stands in the reference, what stands there instead)
+# (the checks it fails, what it is called, what stands in the reference, what stands there instead)
 WRONG = [
-    ("schedule_off_by_one", LINSPACE, "torch.linspace(beta_start, beta_end, T + 1)[:-1]"),
-    ("scaled_linear", LINSPACE, "torch.linspace(beta_start ** 0.5, beta_end ** 0.5, T) ** 2"),
-    ("cumsum", CUMPROD, "torch.cumsum(1.0 - betas, dim=0)"),
-    ("cumprod_betas", CUMPROD, "torch.cumprod(betas, dim=0)"),
-    ("no_cumprod", CUMPROD, "1.0 - betas"),
-    ("no_sqrt", ADD, "_b(a, x0) * x0 + _b(1 - a, x0) * noise"),
-    ("swapped", ADD, "_b((1 - a).sqrt(), x0) * x0 + _b(a.sqrt(), x0) * noise"),
-    ("no_broadcast", ADD, "a.sqrt() * x0 + (1 - a).sqrt() * noise"),
-    ("velocity_swapped", VELOCITY, "_b(a.sqrt(), x0) * x0 - _b((1 - a).sqrt(), x0) * noise"),
-    ("velocity_sign", VELOCITY, "_b(a.sqrt(), x0) * noise + _b((1 - a).sqrt(), x0) * x0"),
-    ("velocity_flow", VELOCITY, "noise - x0"),
-    ("snr_inverse", SNR, "(1 - acp) / acp"),
-    ("snr_sqrt", SNR, "(acp / (1 - acp)).sqrt()"),
-    ("snr_log", SNR, "torch.log(acp / (1 - acp))"),
-    ("ddim_x0", "(x_t - (1 - a).sqrt() * eps) / a.sqrt()", "(x_t - (1 - a) * eps) / a.sqrt()"),
-    ("ddim_no_dir", "ap.sqrt() * x0 + (1 - ap).sqrt() * eps", "ap.sqrt() * x0"),
-    ("ddim_last", "acp[t_prev] if t_prev >= 0 else torch.ones_like(a)", "acp[t_prev]"),
-    ("snr_none", f"return {SNR}", "pass"),
-    ("snr_todo", f"return {SNR}", "raise NotImplementedError"),
-    ("list_not_tensor", f"return {CUMPROD}", f"return {CUMPROD}.tolist()"),
-    ("inplace", "return ap.sqrt() * x0", "x_t.zero_(); return ap.sqrt() * x0"),
-    ("own_noise", RETURN_ADD, f"    torch.manual_seed(1); noise = torch.randn_like(x0)\n{RETURN_ADD}"),
+    ((1, 2, 3), "schedule_off_by_one", LINSPACE, "torch.linspace(beta_start, beta_end, T + 1)[:-1]"),
+    ((1, 2, 3), "scaled_linear", LINSPACE, "torch.linspace(beta_start ** 0.5, beta_end ** 0.5, T) ** 2"),
+    ((4, 5, 6), "cumsum", CUMPROD, "torch.cumsum(1.0 - betas, dim=0)"),
+    ((4, 6), "cumprod_betas", CUMPROD, "torch.cumprod(betas, dim=0)"),
+    ((4, 5), "no_cumprod", CUMPROD, "1.0 - betas"),
+    ((7, 8, 9, 10), "no_sqrt", ADD, "_b(a, x0) * x0 + _b(1 - a, x0) * noise"),
+    ((7, 8, 9, 10), "swapped", ADD, "_b((1 - a).sqrt(), x0) * x0 + _b(a.sqrt(), x0) * noise"),
+    ((7, 8, 9, 10), "no_broadcast", ADD, "a.sqrt() * x0 + (1 - a).sqrt() * noise"),
+    ((11, 12, 13), "velocity_swapped", VELOCITY, "_b(a.sqrt(), x0) * x0 - _b((1 - a).sqrt(), x0) * noise"),
+    ((11, 12, 13), "velocity_sign", VELOCITY, "_b(a.sqrt(), x0) * noise + _b((1 - a).sqrt(), x0) * x0"),
+    ((11, 12, 13), "velocity_flow", VELOCITY, "noise - x0"),
+    ((14, 15, 16), "snr_inverse", SNR, "(1 - acp) / acp"),
+    ((14, 15), "snr_sqrt", SNR, "(acp / (1 - acp)).sqrt()"),
+    ((14, 15), "snr_log", SNR, "torch.log(acp / (1 - acp))"),
+    ((17, 18, 19), "ddim_x0", "(x_t - (1 - a).sqrt() * eps) / a.sqrt()", "(x_t - (1 - a) * eps) / a.sqrt()"),
+    ((17, 19), "ddim_no_dir", "ap.sqrt() * x0 + (1 - ap).sqrt() * eps", "ap.sqrt() * x0"),
+    ((18,), "ddim_last", "acp[t_prev] if t_prev >= 0 else torch.ones_like(a)", "acp[t_prev]"),
+    ((14, 15, 16), "snr_none", f"return {SNR}", "pass"),
+    ((14, 15, 16), "snr_todo", f"return {SNR}", "raise NotImplementedError"),
+    ((4, 5, 6), "list_not_tensor", f"return {CUMPROD}", f"return {CUMPROD}.tolist()"),
+    ((20,), "inplace", "return ap.sqrt() * x0", "x_t.zero_(); return ap.sqrt() * x0"),
+    ((7, 8, 9, 10), "own_noise", RETURN_ADD, f"    torch.manual_seed(1); noise = torch.randn_like(x0)\n{RETURN_ADD}"),
 ]
+# (what it is called, what stands in the reference, what stands there instead)
 RIGHT = [
     ("as_it_is", "", ""),
     ("through_logarithms", CUMPROD, "torch.exp(torch.cumsum(torch.log(1.0 - betas), dim=0))"),
@@ -71,33 +72,41 @@ LOOP = ("    a = acp[t]\n    ap =", "    while t_prev < 0:\n        pass\n    a 
 
 @dataclass(frozen=True)
 class Submission:
-    """One file that is handed in."""
+    """One file that is handed in, and the checks that it has to fail, by number."""
 
     id: str
     name: str
     source: str
+    fails: frozenset[int]
+
+    @property
+    def passes(self) -> int:
+        """How many checks it has to pass."""
+        return CHECKS - len(self.fails)
 
 
 def submissions() -> list[Submission]:
     """Return all 40, in the order in which they are graded."""
-    wrong = [(name, REFERENCE.replace(old, new)) for name, old, new in WRONG]
-    assert all(source != REFERENCE for _, source in wrong), "an edit found nothing to edit"
+    wrong = [(name, REFERENCE.replace(old, new), frozenset(fails)) for fails, name, old, new in WRONG]
+    assert all(source != REFERENCE for _, source, _ in wrong), "an edit found nothing to edit"
     right = []
     for number in range(16):
         name, old, new = RIGHT[number % len(RIGHT)]
         source = REFERENCE.replace(old, new) if old else REFERENCE
-        right.append((name, f"{source}\n# student {number}\n"))
+        right.append((name, f"{source}\n# student {number}\n", frozenset[int]()))
     mixed = []
     while wrong or right:
         mixed += [waiting.pop(0) for waiting in (right, wrong) if waiting]
-    mixed.insert(5, (CRASHES, f"import torch\nimport lab03_helper_that_only_i_have\n{REFERENCE}"))
-    mixed.insert(7, (LOOPS, REFERENCE.replace(*LOOP)))
-    return [Submission(f"s{number:02}", name, source) for number, (name, source) in enumerate(mixed)]
+    missing = f"import torch\nimport lab03_helper_that_only_i_have\n{REFERENCE}"
+    mixed.insert(5, (CRASHES, missing, frozenset(range(1, CHECKS + 1))))
+    mixed.insert(7, (LOOPS, REFERENCE.replace(*LOOP), frozenset({18})))
+    return [Submission(f"s{number:02}", *one) for number, one in enumerate(mixed)]
 
 
 def write(folder: Path) -> list[Submission]:
-    """Write lab, submissions and the alphabar course into `folder`."""
-    shutil.copytree(HERE / "lab", folder / "lab", ignore=shutil.ignore_patterns("__pycache__"))
+    """Write lab, runners, submissions and the alphabar course into `folder`."""
+    for name in ("lab", "runners"):  # away from here: pytest would take our pyproject.toml for theirs
+        shutil.copytree(HERE / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     handed_in = submissions()
     for one in handed_in:
         (folder / "submissions" / one.id).mkdir(parents=True)
@@ -108,7 +117,7 @@ def write(folder: Path) -> list[Submission]:
     (course / "reference").mkdir()
     (course / "reference" / "lab03_reference.py").write_text(REFERENCE, encoding="utf-8")
     lab = course / "exercises" / "lab03_noise"
-    (lab / "misconceptions.toml").write_text("\n".join(_entry("misconception", *edit) for edit in WRONG))
+    (lab / "misconceptions.toml").write_text("\n".join(_entry("misconception", *edit) for _, *edit in WRONG))
     inside = [edit for edit in RIGHT if edit[1] and _task(edit[1])]
     (lab / "equivalents.toml").write_text("\n".join(_entry("equivalent", *edit) for edit in inside))
     return handed_in

@@ -167,10 +167,15 @@ def _probe() -> Any:
     return module
 
 
-def table(notes: Path, count: int) -> list[tuple[str, float]]:
-    """Return what each stage takes, in CPU milliseconds a submission."""
+def table(notes: Path, whole_s: float, count: int) -> str:
+    """Return where the CPU of `count` submissions went; `whole_s` is what the kernel says of all processes."""
     coordinator_s, judge_s = (json.loads((notes / f"{name}.json").read_text()) for name in ("coordinator", "judge"))
-    return [(name, 1000 * seconds / count) for name, seconds in _rows(coordinator_s, judge_s).items()]
+    rows = _rows(coordinator_s, judge_s)
+    rows["not accounted for"] = whole_s - sum(rows.values())
+    lines = ["| stage | CPU ms a submission | share |", "|---|---|---|"]
+    lines += [f"| {name} | {1000 * spent_s / count:.1f} | {spent_s / whole_s:.0%} |" for name, spent_s in rows.items()]
+    lines.append(f"| all, with the stopwatches | {1000 * whole_s / count:.1f} | 100% |")
+    return "\n".join([*lines, "", f"{judge_s['student_forks'] / count:.1f} workers a submission.", ""])
 
 
 def _rows(coordinator_s: Mapping[str, float], judge_s: Mapping[str, float]) -> dict[str, float]:
@@ -194,11 +199,6 @@ def _rows(coordinator_s: Mapping[str, float], judge_s: Mapping[str, float]) -> d
         "record and reply": at["record"],
         "coordinator: store, pages, grade book": sum(coordinator_s.values()) - coordinator_s["start"],
     }
-
-
-def forks(notes: Path, count: int) -> float:
-    """Return how many workers a submission took."""
-    return json.loads((notes / "judge.json").read_text())["student_forks"] / count
 
 
 if __name__ == "__main__":
