@@ -1,9 +1,10 @@
 """A judge process: `python -m grader.executors.judge`. It is told the lab once, then grades what it is sent.
 
-JSON lines, one a message. First the fields of `Setup`, answered by {"ready": true} or {"refused": sentence, "kind":
-name of the error}. Then, as often as one likes, {"id", "source": base64, "tasks"}, to be graded, or {"id", "source",
-"result"}, to be drawn; the answer is a `Done`. One with a fault, where the grader itself failed, is the last: what
-failed once may harm the next. When its input ends it ends at once, also in the middle of a file: whoever asked is gone.
+JSON lines, one a message. First the fields of `Setup`, answered by {"ready": true} or, where no judge can do this, by
+{"refused": sentence, "kind": name of the error}. Then, as often as one likes, {"id", "source": base64, "tasks"}, to be
+graded, or {"id", "source", "result"}, to be drawn; the answer is a `Done`. One with a fault, where the grader itself
+failed, is the last: what failed once may harm the next. When its input ends it ends at once, also in the middle of a
+file: whoever asked is gone.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 
 from grader.checking.session import Bench
 from grader.course import Lab, load
-from grader.errors import GraderError, MachineError, SubmissionError, UsageError
+from grader.errors import CourseError, InternalError, MachineError, SubmissionError, UsageError
 from grader.executors import Done, Setup
 from grader.grading import Job, grade, illustrate, open_bench, open_figure_bench
 from grader.results import OUR_FAULT, Drawn, LabResult, Problem
@@ -41,9 +42,11 @@ def main() -> None:
 
     try:
         _serve(_questions(), say)
-    except (GraderError, OSError) as error:
+    except (UsageError, CourseError, MachineError) as error:
         say({"refused": str(error), "kind": type(error).__name__})
         sys.exit(1)
+    except (InternalError, OSError) as error:
+        sys.exit(str(error))  # its sandbox was killed, say: the next judge may well do better
 
 
 def _questions() -> Iterator[bytes]:

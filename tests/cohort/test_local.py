@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from grader.errors import CourseError, InternalError
+from grader.errors import CourseError, InternalError, MachineError
 from grader.executors import Setup, Work, local
 from grader.executors.local import LocalExecutor
 
@@ -76,6 +76,34 @@ def test_a_silent_judge_is_ended(executor, monkeypatch):
 def test_a_judge_that_refuses_stops_the_run_with_its_own_words(executor):
     with pytest.raises(CourseError, match="Another course lies here"):
         told(executor(manner="refuses"), works("serves"))
+
+
+BROKEN = """
+import pathlib, runpy, sys
+from grader import errors
+from grader.executors import judge
+
+def broken(*asked):
+    raise getattr(errors, sys.argv[2])("The zygote ended.")
+
+if pathlib.Path(sys.argv[1]).exists():
+    sys.argv = ["", "serves"]
+    runpy.run_module("tests.cohort.judge_stub", run_name="__main__")
+pathlib.Path(sys.argv[1]).touch()
+judge._serve = broken
+judge.main()
+"""
+
+
+def test_a_judge_whose_sandbox_was_killed_is_replaced_one_that_lacks_a_layer_stops_the_run(executor, tmp_path):
+    opened = executor(1)
+    opened._command = [sys.executable, "-c", BROKEN, str(tmp_path / "killed"), "InternalError"]
+    assert told(opened, works("serves")) == {"0": ("0", None)}
+    assert (tmp_path / "killed").exists()
+    opened = executor(1)
+    opened._command = [sys.executable, "-c", BROKEN, str(tmp_path / "lacks"), "MachineError"]
+    with pytest.raises(MachineError, match="The zygote ended"):
+        told(opened, works("serves"))
 
 
 def test_judges_that_do_not_start_stop_the_run(executor):
