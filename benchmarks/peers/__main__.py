@@ -68,20 +68,19 @@ def main() -> None:
     adopt_orphans()
     for name in names:
         environments.build(asked.environments.resolve(), name)
+    told = [f"Python {platform.python_version()}", f"alphabar {version('alphabar')}", f"torch {version('torch')}"]
+    told += [environments.versions(asked.environments.resolve(), name) for name in names if name != "bare"]
+    print(f"{time.strftime('%d %B %Y')}, one core of {os.cpu_count()}; {', '.join(told)}\n", flush=True)
     with tempfile.TemporaryDirectory(prefix="alphabar-bench-") as folder:
         place = Place(Path(folder), asked.environments.resolve(), min(os.sched_getaffinity(0)))
         handed_in = write(place.folder)
         graders = [grader for name in names for grader in PEERS[name]] + [COLD, COHORT]
         rows, start = run(place, graders, handed_in, asked.each, asked.slow)
         ids = [one.id for one in handed_in if one.name != LOOPS]
+        expected = {one.id: one.passes for one in handed_in}
+        print(table(rows, start, expected), flush=True)
         cost, notes = timed(place, ids)
-        stages = where.table(notes, cost.cpu_s, len(ids))
-    told = [f"Python {platform.python_version()}", f"alphabar {version('alphabar')}", f"torch {version('torch')}"]
-    told += [environments.versions(asked.environments.resolve(), name) for name in names if name != "bare"]
-    print(f"{time.strftime('%d %B %Y')}, one core of {os.cpu_count()}; {', '.join(told)}\n")
-    expected = {one.id: one.passes for one in handed_in}
-    print(table(rows, start, expected))
-    print(stages)
+        print(where.table(notes, cost.cpu_s, len(ids)))
     own = [rows[COLD.name].scores, rows[COHORT.name].scores]
     sys.exit(any(scores[one] != expected[one] for scores in own for one in scores))
 

@@ -3,8 +3,7 @@
 JSON lines, one a message. First the fields of `Setup`, answered by {"ready": true} or, where no judge can do this, by
 {"refused": sentence, "kind": name of the error}. Then, as often as one likes, {"id", "source": base64, "tasks"}, to be
 graded, or {"id", "source", "result"}, to be drawn; the answer is a `Done`. One with a fault, where the grader itself
-failed, is the last: what failed once may harm the next. When its input ends it ends at once, also in the middle of a
-file: whoever asked is gone.
+failed, is the last: what failed once may harm the next. When its input ends it ends too, also in the middle of a file.
 """
 
 from __future__ import annotations
@@ -29,6 +28,8 @@ from grader.results import OUR_FAULT, Drawn, LabResult, Problem
 from grader.scoring import problem_result
 from grader.submission import parse
 
+END_S = 0.5  # so long may a judge that is asked no more take to finish what it does
+
 
 def main() -> None:
     """Serve until the input ends."""
@@ -50,22 +51,35 @@ def main() -> None:
 
 
 def _questions() -> Iterator[bytes]:
-    """Yield line after line of the input."""
+    """Yield line after line of the input; when it ends, end what is being done: whoever asked is gone."""
     heard: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    idle = threading.Event()
     lines = os.fdopen(os.dup(0), "rb")  # sys.stdin would be closed under a thread that still reads
 
     def listen() -> None:
         for line in lines:
             heard.put(line)
-        os._exit(0)
+        with contextlib.suppress(queue.Empty):
+            while True:
+                heard.get_nowait()
+        heard.put(b"")
+        if not idle.wait(END_S):
+            os._exit(0)
 
     threading.Thread(target=listen, daemon=True).start()
     while True:
-        yield heard.get()
+        idle.set()
+        line = heard.get()
+        idle.clear()
+        if not line:
+            return
+        yield line
 
 
 def _serve(questions: Iterator[bytes], say: Callable[[dict[str, Any]], None]) -> None:
-    told = json.loads(next(questions))
+    told = json.loads(next(questions, b"null"))
+    if told is None:
+        return
     course = load(Path(told["course"]))
     lab = course.lab(told["lab"])
     here = Setup.of(course, lab)
