@@ -187,7 +187,7 @@ POINTS = [
     ("dask", "before the rows", 1, 9),
 ]
 JUDGES = [
-    ("local", "judge asked to start", 2),
+    ("local", "judge asked to start", 1),
     ("local", "judge has a file", 1),
     ("local", "judge has graded", 5),
     ("local", "judge has answered", 3),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fixtures import scenes
-from fixtures.minisd.stack import TOKENS, VOCABULARY, tokenize
+from fixtures.minisd.model import TOKENS, VOCABULARY, tokenize
 from fixtures.scenes import COLOUR_NAMES, ONE
 from fixtures.sprites import SHAPES, mask, sprite
 

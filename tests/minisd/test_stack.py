@@ -93,11 +93,14 @@ def test_diffusers_loads_every_part_and_answers_the_same(stack):
     assert isinstance(DDIMScheduler.from_pretrained(minisd.FOLDER / "scheduler"), DDIMScheduler)
 
 
-def test_latents_have_unit_variance_and_come_back(stack):
-    some = torch.from_numpy(scenes.draw(scenes.sample(64, np.random.default_rng(8))))
-    latents = stack.encode(some)
-    assert latents.std().item() == pytest.approx(1, abs=0.1)
-    assert (stack.decode(latents) - some).square().mean() < 0.004
+def test_latents_drawn_from_the_posterior_have_unit_variance_and_the_mean_comes_back(stack):
+    some = torch.from_numpy(scenes.draw(scenes.sample(256, np.random.default_rng(8))))
+    posterior = stack.vae.encode(some).latent_dist
+    noise = torch.randn(posterior.mean.shape, generator=torch.Generator().manual_seed(0))
+    latents = (posterior.mean + posterior.std * noise) * stack.vae.config.scaling_factor
+    assert latents.std().item() == pytest.approx(1, abs=0.02)
+    assert torch.equal(stack.encode(some), posterior.mean * stack.vae.config.scaling_factor)
+    assert (stack.decode(stack.encode(some)) - some).square().mean() < 0.004
 
 
 def test_a_worker_is_sent_a_stack_that_answers_the_same(stack):

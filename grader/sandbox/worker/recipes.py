@@ -59,7 +59,7 @@ def _on(tensor: Any, device: str) -> Any:
 
 def _stack(source: str, configs: dict[str, Any], weights: dict[str, Any]) -> Any:
     module = ModuleType("stack")
-    exec(compile(source, "stack.py", "exec"), module.__dict__)
+    exec(compile(source, "model.py", "exec"), module.__dict__)
     return module.Stack(configs, weights)
 
 
