@@ -32,7 +32,7 @@ def drawn(pipeline, stack, **more):
 def pipeline():
     from diffusers import StableDiffusionPipeline
 
-    return StableDiffusionPipeline.from_pretrained(minisd.FOLDER, torch_dtype=torch.float32)
+    return StableDiffusionPipeline.from_pretrained(minisd.FOLDER, dtype=torch.float32)
 
 
 def test_stable_diffusion_s_pipeline_draws_what_the_stack_draws(pipeline, stack):
@@ -53,7 +53,7 @@ def test_the_controlnet_pipeline_draws_what_our_loop_draws(pipeline, stack):
 
     some = scenes.sample(len(PROMPTS), np.random.default_rng(2))
     edges = torch.from_numpy(scenes.edges(some))[:, None].expand(-1, 3, -1, -1).contiguous()
-    controlnet = ControlNetModel.from_pretrained(minisd.FOLDER / "controlnet", torch_dtype=torch.float32)
+    controlnet = ControlNetModel.from_pretrained(minisd.FOLDER / "controlnet", dtype=torch.float32)
     other = StableDiffusionControlNetPipeline(
         **pipeline.components, controlnet=controlnet, requires_safety_checker=False
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -134,6 +135,9 @@ def test_a_sibling_has_the_libraries_that_graded_code_lacks_the_same_layers_and_
         assert once(first, SIBLING, "about").value == (ours, False)
         assert once(sibling, SIBLING, "about").value == (ours + 10, True)
         assert sibling.layers == first.layers
+        assert sibling._zygote is not None
+        grouped = Path(f"/proc/{sibling._zygote.pid}/autogroup")
+        assert not grouped.exists() or grouped.read_text().endswith("nice 10\n")
     with Sandbox("torch", isolation="none") as first, first.sibling("diffusers") as sibling:
         sibling.ready()
         assert sibling.isolation == first.isolation == "none"
