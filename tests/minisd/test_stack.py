@@ -30,6 +30,11 @@ def test_every_file_is_the_one_in_the_manifest_and_all_are_small():
     assert sum(file.stat().st_size for file in minisd.FOLDER.rglob("*") if file.suffix != ".pyc") < 12e6
 
 
+def test_no_configuration_names_a_folder_of_the_machine_that_made_it():
+    for file in minisd.FOLDER.rglob("*.json"):
+        assert "_name_or_path" not in file.read_text(encoding="utf-8"), file
+
+
 def test_what_the_manifest_says_was_measured_reaches_every_target():
     manifest = json.loads(pack.MANIFEST.read_text(encoding="utf-8"))
     assert measure.missed(manifest["measured"]) == []
