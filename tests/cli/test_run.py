@@ -292,6 +292,8 @@ def test_ctrl_c_keeps_what_was_graded(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # A shell that starts the tests in the background has them ignore Ctrl-C, and whatever they start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
     ready, _, _ = select.select([reader], [], [], 60)
