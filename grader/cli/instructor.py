@@ -56,7 +56,7 @@ SHOWN = 8  # lines of what needs attention, and pseudonyms in one
     help="Late policy and staff's decisions.",
 )
 @click.option("--require-sandbox", is_flag=True, help="Run nothing unless every isolation layer is active.")
-@click.option("--pictures", is_flag=True, help="Draw the pages' pictures too; that takes about as long as grading.")
+@click.option("--pictures", is_flag=True, help="Draw the pages' pictures too; that takes longer than grading.")
 @click.option("--regrade", is_flag=True, help="Grade everything again, also what has a result.")
 @click.option("--dry-run", is_flag=True, help="Only show which file is whose, and grade nothing.")
 @course_option
