@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import webbrowser
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
 
-from grader.errors import SubmissionError, UsageError
+from grader.errors import GraderError, SubmissionError, UsageError
 from grader.root import find_root, glance
 
 if TYPE_CHECKING:
@@ -134,12 +136,17 @@ def _graded(
     html.prepare(course.templates)  # now, while torch is still being imported on the other core
 
     job = Job(lab, submission, tasks or None)
-    with open_bench(lab, course.manifest.seed, sandbox) as bench, open_figure_bench(bench) as figure_bench:
+    with contextlib.ExitStack() as benches:
+        bench = benches.enter_context(open_bench(lab, course.manifest.seed, sandbox))
+        figure_bench = None
+        with _noted():
+            figure_bench = benches.enter_context(open_figure_bench(bench))
         result = for_student(grade(job, bench))
         tell(result, json_path, verbose, quiet)
         # The verdict is on the screen; pictures and page may take their time.
-        if result.problem is None or result.problem.kind != "interrupted":
-            result = illustrate(result, job, figure_bench, _note)
+        if figure_bench is not None and (result.problem is None or result.problem.kind != "interrupted"):
+            with _noted():
+                result = illustrate(result, job, figure_bench, _note)
     if sandbox is not None:
         sandbox.hang_up()
     if html_path is not None:
@@ -149,6 +156,15 @@ def _graded(
         if written is not None and json_path != "-" and not quiet:
             click.echo(f"report: {_near(written)}", err=True)
     return result
+
+
+@contextlib.contextmanager
+def _noted() -> Iterator[None]:
+    """Say what keeps all pictures from being drawn, and go on without them."""
+    try:
+        yield
+    except GraderError as error:
+        _note(f"there are no pictures: {error}")
 
 
 def _note(says: str) -> None:

@@ -272,6 +272,49 @@ def test_a_picture_that_we_fail_to_draw_costs_only_itself(tmp_path):
     assert done.returncode == 0 and "note: lab01_toy/figures.py does not load" in done.stderr
 
 
+NO_FIGURE_SANDBOX = """
+import sys
+from grader.cli import main
+from grader.errors import MachineError
+from grader.sandbox.launcher import Sandbox
+
+def refused(self, libraries):
+    raise MachineError("The sandbox cannot start.")
+
+def killed(self, libraries, sibling=Sandbox.sibling):
+    other = sibling(self, libraries)
+    other._zygote._process.kill()
+    return other
+
+Sandbox.sibling = {"refused": refused, "killed": killed}[sys.argv.pop(1)]
+main()
+"""
+
+
+@linux
+@pytest.mark.parametrize(("how", "says"), [("refused", "cannot start"), ("killed", "zygote has ended")])
+def test_without_a_sandbox_for_pictures_everything_else_is_there(tmp_path, how, says):
+    root = toy.make(
+        tmp_path / "toy", lab=toy.LAB.replace("\n[limits]", '\nfigure_libraries = "diffusers"\n[limits]')
+    ).root
+    (root / "exercises" / "lab01_toy" / "figures.py").write_text(
+        FIGURES.replace('open("no such file")', "return lines(play)")
+    )
+    write(tmp_path, toy.REFERENCE)
+    done = subprocess.run(
+        # Without bwrap: its child may outlive it when it is killed this early.
+        [sys.executable, "-c", NO_FIGURE_SANDBOX, how, "lab01", "--sandbox", "none"],
+        cwd=tmp_path,
+        env={**os.environ, "GRADE_COURSE": str(root)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0 and "7 of 7 points" in done.stdout
+    [note] = [line for line in done.stderr.splitlines() if line.startswith("note:")]
+    assert "there are no pictures" in note and says in note and "verdict does not depend" in note
+    assert (tmp_path / ".grade" / "lab01" / "report.html").exists()
+
+
 # 130: interrupted
 
 
