@@ -232,7 +232,7 @@ def page(folder: Path, lab: Lab, count: int) -> None:
     found = Found(layout="folders", entries=[], unmatched=[], ignored=[])
     result = small.model_copy(update={"statistics": gathering.finish(found), "rows": []})
     file = folder / "cohort.html"
-    file.write_text(cohort_page(result, lab.tasks, lines, ROOT / "templates", ["cohort.json"]), encoding="utf-8")
+    file.write_text("".join(cohort_page(result, lab.tasks, lines, ROOT / "templates", ["cohort.json"])), "utf-8")
     options = webdriver.ChromeOptions()
     for flag in ("--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'chromium'}"):
         options.add_argument(flag)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from grader.results import LabResult
 
@@ -23,8 +25,16 @@ def folder(name: str) -> Path:
 
 def write(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
+    with whole(path) as file:
+        file.write(text.encode())
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[BinaryIO]:
+    """Open a file to be written piece by piece; it takes its place when all of it is there, or never."""
     part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
+    with part.open("wb") as file:
+        yield file
     part.replace(path)
 
 

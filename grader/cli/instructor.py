@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
     from grader.cohort.overrides import Adjustments
     from grader.cohort.records import CohortEnvironment, CohortResult, Found
     from grader.cohort.run import Cohort
+    from grader.cohort.sources import Sources
     from grader.course import Course, Lab
-    from grader.executors import Executor, Setup, Work
+    from grader.executors import Executor, Setup
 
 LAYOUTS = ["auto", "folders", "canvas", "moodle", "gradescope", "brightspace", "classroom", "git"]
 KEY_FILE = "students.key.json"
@@ -85,6 +87,7 @@ def cohort_command(
     """
     from grader.cohort.find import find
     from grader.cohort.overrides import Adjustments, check_students, read_adjustments
+    from grader.cohort.sources import Sources
 
     if scheduler is not None and executor != "dask":
         raise UsageError("--scheduler needs --executor dask.")
@@ -93,11 +96,13 @@ def cohort_command(
     due = _time(deadline)
     adjustments = read_adjustments(adjust_path) if adjust_path is not None else Adjustments()
     if dry_run:
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, Sources() as sources:
             key = Path(folder) / KEY_FILE  # a copy: a dry run leaves no trace
             if target is not None and (target / KEY_FILE).exists():
                 shutil.copyfile(target / KEY_FILE, key)
-            _show_mapping(find(submissions, lab, layout=layout, roster=roster, deadline=due, key_path=key))
+            _show_mapping(
+                find(submissions, lab, layout=layout, roster=roster, deadline=due, key_path=key, sources=sources)
+            )
         return
     if target is None:
         raise UsageError("give the folder to write: -o OUT.")
@@ -105,14 +110,16 @@ def cohort_command(
         (target / "students").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"{target} cannot be made: {error.strerror}.") from None
-    found = find(submissions, lab, layout=layout, roster=roster, deadline=due, key_path=target / KEY_FILE)
-    check_students(adjustments, [*(entry.student for entry in found.entries), *found.unmatched])
-    click.echo(_found_line(found), err=True)
-    ctx.exit(
-        _grade(
+    with Sources() as sources:
+        key = target / KEY_FILE
+        found = find(submissions, lab, layout=layout, roster=roster, deadline=due, key_path=key, sources=sources)
+        check_students(adjustments, [*(entry.student for entry in found.entries), *found.unmatched])
+        click.echo(_found_line(found), err=True)
+        code = _grade(
             course,
             lab,
             found,
+            sources,
             target,
             jobs or _cores(),
             executor,
@@ -123,7 +130,7 @@ def cohort_command(
             pictures,
             regrade,
         )
-    )
+    ctx.exit(code)
 
 
 def _time(text: str | None) -> datetime | None:
@@ -167,6 +174,7 @@ def _grade(
     course: Course,
     lab: Lab,
     found: Found,
+    sources: Sources,
     target: Path,
     jobs: int,
     kind: str,
@@ -183,7 +191,7 @@ def _grade(
 
     started = time.monotonic()
     with Store(target / STORE_FILE) as store:
-        cohort = Cohort(course, lab, found, store, require_sandbox)
+        cohort = Cohort(course, lab, found, sources, store, require_sandbox)
         works = cohort.work(regrade)
         kept = cohort.files - len(works)
         if kept:
@@ -207,7 +215,7 @@ def _grade(
     return _summary(result, target)
 
 
-def _run(cohort: Cohort, works: Sequence[Work], pictures: bool, start: Callable[[], Executor]) -> int:
+def _run(cohort: Cohort, works: Mapping[str, Sequence[str]], pictures: bool, start: Callable[[], Executor]) -> int:
     """Grade, and draw where that was asked for; return how many judges did."""
     executor = None
     try:
@@ -262,9 +270,10 @@ def _publish(
 
     gathering, lines = Gathering(lab), []
     tasks = [task.id for task in lab.tasks]
-    grades: list[list[Any]] = [grades_head(tasks)]
-    part, items_part = target / "cohort.json.part", target / "items.csv.part"
-    with part.open("w", encoding="utf-8") as file, items_part.open("wb") as items:
+    names = ("cohort.json", "grades.csv", "items.csv")
+    with contextlib.ExitStack() as stack:
+        file, grades, items = (stack.enter_context(desk.whole(target / name)) for name in names)
+        grades.write(csv_bytes([grades_head(tasks)]))
         items.write(csv_bytes(items_table([])))
         summary = FoundSummary(
             layout=found.layout,
@@ -282,7 +291,7 @@ def _publish(
             statistics=Gathering(lab).finish(found),
         )
         ahead = head.model_dump_json(exclude={"rows", "statistics", "environment"})
-        file.write(ahead.removesuffix("}") + ',\n"rows": [')
+        file.write(ahead.removesuffix("}").encode() + b',\n"rows": [')
         for number, (entry, graded) in enumerate(zip(found.entries, cohort.rows(), strict=True)):
             row = adjust(graded, adjustments)
             notes = told(row)
@@ -292,7 +301,7 @@ def _publish(
             if drawn is not None and drawn.faults:
                 gathering.attend("pictures", drawn.faults[0], row)
                 notes = [*notes, "Not all pictures of this page could be drawn. That is our fault, and costs no point."]
-            grades += grades_lines(row, tasks)
+            grades.write(csv_bytes(grades_lines(row, tasks)))
             items.write(csv_bytes(itertools.islice(items_table([row]), 1, None)))  # without the headings
             gathering.add(row)
             lines.append(line(row))
@@ -300,16 +309,14 @@ def _publish(
             own = row.model_copy(update={"submission": row.digest, "pictures": shown_pictures})
             page = student_page(own, page_url=None, hints=lab.hints, templates_dir=course.templates, notes=notes)
             desk.write(target / "students" / f"{row.student}.html", page)
-            file.write((",\n" if number else "\n") + row.model_dump_json())
+            file.write((",\n" if number else "\n").encode() + row.model_dump_json().encode())
         environment = environment.model_copy(update={"isolation": dict(sorted(gathering.isolation.items()))})
         result = head.model_copy(update={"statistics": gathering.finish(found), "environment": environment})
         behind = result.model_dump_json(include={"statistics", "environment"})
-        file.write("\n],\n" + behind.removeprefix("{") + "\n")
-    part.replace(target / "cohort.json")
-    items_part.replace(target / "items.csv")
-    desk.write(target / "grades.csv", csv_bytes(grades).decode("utf-8"))
-    beside = ["cohort.json", "grades.csv", "items.csv"]
-    desk.write(target / "cohort.html", cohort_page(result, lab.tasks, lines, course.templates, beside))
+        file.write(b"\n],\n" + behind.removeprefix("{").encode() + b"\n")
+    with desk.whole(target / "cohort.html") as page_file:
+        for text in cohort_page(result, lab.tasks, lines, course.templates, names):
+            page_file.write(text.encode())
     return result
 
 

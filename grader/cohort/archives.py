@@ -28,7 +28,7 @@ JUNK_FOLDERS = {"__MACOSX", "__pycache__", ".git", ".ipynb_checkpoints", ".venv"
 JUNK_FILES = {".ds_store", "thumbs.db", "desktop.ini", ".gitignore", ".gitattributes"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Member:
     """One file: where it lies, how to read it, or why it may not be read. A folder's last part is empty."""
 
@@ -149,18 +149,18 @@ def _walk(folder: Path, parts: tuple[str, ...], seen: int) -> Iterator[Member]:
             raise UsageError(f"there are more than {MAX_MEMBERS} files; name the folder that holds the submissions.")
         # A name that is no text (bytes of another encoding) can be neither printed nor kept in the key file.
         here = (*parts, os.fsencode(entry.name).decode("utf-8", "backslashreplace"))
-        path = folder / entry.name
         if entry.is_dir(follow_symlinks=False):
             if entry.name in JUNK_FOLDERS:
                 yield Member((*here, ""), _never)
             elif len(here) < MAX_DEPTH:
-                below = list(_walk(path, here, seen))
+                below = list(_walk(folder / entry.name, here, seen))
                 seen += len(below)
                 yield from below or [Member((*here, ""), _never)]  # an empty folder is a student without a file
         elif entry.is_symlink():
             yield Member(here, _never, _link(entry.name))
         else:
-            yield Member(here, lambda path=path: open_plain(path))  # type: ignore[misc]
+            # A path is made when it is needed: there may be many.
+            yield Member(here, lambda name=entry.name: open_plain(folder / name))  # type: ignore[misc]
 
 
 def _listed(archive: zipfile.ZipFile, most: int) -> list[Member]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,15 +13,17 @@ from grader.cohort.layouts import Attempt, File, Handed
 from grader.cohort.records import Entry, Found
 from grader.cohort.roster import Key, Known, Roster, in_order, pseudonyms, read_key, read_roster, write_key
 from grader.cohort.sheets import plain
+from grader.cohort.sources import Sources
 from grader.course import Lab
 from grader.errors import SubmissionError, UsageError
 from grader.results import Problem
+from grader.store import source_digest
 from grader.submission import parse
 
 MAX_CANDIDATES = 50  # Python files of one student that are looked into when none has the lab's name
 
 
-@dataclass
+@dataclass(slots=True)
 class _Pick:
     """What counts of what one student handed in."""
 
@@ -31,7 +32,8 @@ class _Pick:
     due: datetime | None
     late: bool
     file: File | None = None
-    source: bytes | None = None
+    source: str | None = None  # its digest
+    is_starter: bool = False
     problem: Problem | None = None
     notes: list[str] = field(default_factory=list)
     attempts: int = 1
@@ -45,8 +47,11 @@ def find(
     roster: Path | None = None,
     deadline: datetime | None = None,
     key_path: Path,
+    sources: Sources,
 ) -> Found:
     """Find every submission of `lab` in a folder or a zip file, and write the key file that says who is who.
+
+    The files that count are kept in `sources`.
 
     Nothing a student hands in stops the rest: what cannot be read is an entry with a problem. Several attempts: the
     last one before the deadline counts, else the last one. UsageError: `path`, the roster or the key cannot be read.
@@ -59,12 +64,12 @@ def find(
         sorted_ = layouts.sort(members, path, layout, lab.id, deadline.tzinfo if deadline else None)
         remembered = {line.identity for line in known.students.values()}
         handed, rows = _matched(sorted_.handed, enrolled, remembered)
-        picks = [_picked(one, lab, _due(one, rows, enrolled, deadline)) for one in handed]
+        picks = [_picked(one, lab, _due(one, rows, enrolled, deadline), sources) for one in handed]
     present = set().union(*rows.values())
     missing = [row for number, row in enumerate(enrolled.rows if enrolled else []) if number not in present]
     identities = [one.identity for one in handed] + [row.identity for row in missing]
-    named = pseudonyms(known, identities, [pick.source or b"" for pick in picks])
-    _note_twins(picks, named, lab)
+    named = pseudonyms(known, identities, [pick.source or source_digest(b"") for pick in picks])
+    _note_twins(picks, named)
     entries = _entries(picks, named, lab)
     lines = dict(known.students)
     for row in missing:
@@ -142,7 +147,7 @@ def _due(one: Handed, rows: dict[str, set[int]], roster: Roster | None, deadline
     return max(dues, default=None)
 
 
-def _picked(one: Handed, lab: Lab, due: datetime | None) -> _Pick:
+def _picked(one: Handed, lab: Lab, due: datetime | None, sources: Sources) -> _Pick:
     """Choose the attempt and the file that count; say so where there was a choice."""
 
     def is_late(attempt: Attempt) -> bool:
@@ -166,16 +171,19 @@ def _picked(one: Handed, lab: Lab, due: datetime | None) -> _Pick:
         pick.notes.append(f"Attempt {pick.attempts}; earlier ones are not in the export.")
     try:
         pick.file, others = _chosen(attempt.files, lab)
-        pick.source = pick.file.member.source()
-        parse(pick.source, pick.file.filename)
+        source = pick.file.member.source()
+        parse(source, pick.file.filename)
         if pick.file.filename != f"{lab.id}.py":
             pick.notes.append(f"{pick.file.filename} was taken as {lab.id}.py.")
         if others:
             names = ", ".join(sorted({other.filename for other in others}))
             there = "There is another file" if len(others) == 1 else f"There are {len(others)} other files"
             pick.notes.append(f"{there} that could be meant ({names}); {pick.file.filename} counts.")
+        pick.source = sources.keep(source)
+        if source.replace(b"\r\n", b"\n") == lab.starter.encode():
+            pick.is_starter = True
+            pick.notes.append("It is the lab's starter, unchanged.")
     except SubmissionError as error:
-        pick.source = None
         pick.problem = Problem(kind=error.kind, message=str(error), line=error.line)
     return pick
 
@@ -275,17 +283,12 @@ def _newest(files: Sequence[File], lab: Lab) -> tuple[File, list[File]]:
     raise SubmissionError("several", f"several files could be the submission: {names}. Keep one, named {lab.id}.py.")
 
 
-def _note_twins(picks: Sequence[_Pick], named: dict[str, str], lab: Lab) -> None:
+def _note_twins(picks: Sequence[_Pick], named: dict[str, str]) -> None:
     """Say whose file is the same, byte for byte; everybody's unchanged starter is not a twin."""
-    starter = lab.starter.encode()
     same: dict[str, list[_Pick]] = {}
     for pick in picks:
-        if pick.source is None:
-            continue
-        if pick.source.replace(b"\r\n", b"\n") == starter:
-            pick.notes.append("It is the lab's starter, unchanged.")
-        else:
-            same.setdefault(hashlib.sha256(pick.source).hexdigest(), []).append(pick)
+        if pick.source is not None and not pick.is_starter:
+            same.setdefault(pick.source, []).append(pick)
     for group in same.values():
         for pick in group:
             others = sorted((named[other.handed.identity] for other in group if other is not pick), key=in_order)

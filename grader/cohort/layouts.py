@@ -37,7 +37,7 @@ _TAG = re.compile(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class File:
     """A file of an attempt. `order`: the LMS's own, newest largest; 0 where there is none."""
 
@@ -48,7 +48,7 @@ class File:
     shown: str = ""
 
 
-@dataclass
+@dataclass(slots=True)
 class Attempt:
     """What was handed in at one time."""
 
@@ -61,7 +61,7 @@ class Attempt:
     notes: list[str] = field(default_factory=list)
 
 
-@dataclass
+@dataclass(slots=True)
 class Handed:
     """Everything that one student, or one group, handed in."""
 

@@ -36,7 +36,7 @@ class Entry(Model):
     )
     student: str = Field(description="Pseudonym s001...; the key file maps it to who it is.")
     filename: str = Field(description="lab01.py as found.")
-    source: bytes | None = Field(description="None: nothing to grade, see `problem`.")
+    source: str | None = Field(description="The file's digest, see `Sources`. None: nothing to grade, see `problem`.")
     problem: Problem | None = Field(description="Missing, several, not text, too large, bad archive ...")
     submitted_at: AwareDatetime | None = Field(description="UTC, from the LMS's own data, never a file's time.")
     due: AwareDatetime | None = Field(default=None, description="This student's deadline, an extension included.")

@@ -221,18 +221,18 @@ def in_order(student: str) -> tuple[int, str]:
     return len(student), student
 
 
-def pseudonyms(known: Key, identities: Sequence[str], secrets: Iterable[bytes]) -> dict[str, str]:
+def pseudonyms(known: Key, identities: Sequence[str], digests: Iterable[str]) -> dict[str, str]:
     """Give every identity its pseudonym: the one it has, its own where it is already one (s017), else the next free.
 
     New ones are numbered in the order of a keyed hash, so that s001 says nothing about the alphabet. The key is made of
-    `secrets`, the students' own work: the same class gets the same pseudonyms, and nobody else can compute them.
+    `digests`, of the students' own work: the same class gets the same pseudonyms, and nobody else can compute them.
     """
     given = {line.identity: student for student, line in known.students.items()}
     for identity in identities:
         own = re.fullmatch(r"folder:(s\d{3,})", identity)
         if own and own[1] not in known.students:
             given.setdefault(identity, own[1])
-    key = hashlib.sha256(b"\0".join(sorted(hashlib.sha256(one).digest() for one in secrets))).digest()
+    key = hashlib.sha256(b"\0".join(sorted(map(bytes.fromhex, digests)))).digest()
     new = sorted(
         {one for one in identities if one not in given},
         key=lambda one: hmac.digest(key, one.encode("utf-8", "surrogatepass"), "sha256"),

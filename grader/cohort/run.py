@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from grader.cohort.records import CohortResult, Entry, Found, Row
+from grader.cohort.sources import Sources
 from grader.course import Course, Lab
 from grader.errors import GraderError, InternalError
 from grader.executors import Done, Executor, Setup, Work
 from grader.results import OUR_FAULT, Drawn, LabResult, Problem, Score, canonical
 from grader.scoring import problem_result
-from grader.store import Store, is_final, merge, source_digest, split
+from grader.store import Store, is_final, merge, split
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,15 @@ class Progress:
 class Cohort:
     """One lab, what was handed in for it, and the store that keeps what is known."""
 
-    def __init__(self, course: Course, lab: Lab, found: Found, store: Store, require_sandbox: bool = False) -> None:
+    def __init__(
+        self,
+        course: Course,
+        lab: Lab,
+        found: Found,
+        sources: Sources,
+        store: Store,
+        require_sandbox: bool = False,
+    ) -> None:
         """Find out which files are equal; nothing runs yet.
 
         `require_sandbox`: only judges with every isolation layer count, and only results that came from such.
@@ -41,72 +50,79 @@ class Cohort:
         self.setup = Setup.of(course, lab, require_sandbox)
         self.lab = lab
         self._found = found
+        self._sources = sources
         self._store = store
         self._order = [task.id for task in lab.tasks]
-        self._sources: dict[str, bytes] = {}
-        self._who: dict[str, list[str]] = {}
+        self._who: dict[str, list[str]] = {}  # file -> whose it is
         # What failed on our side is not kept: the next run tries again.
         self._failed: dict[str, dict[str, LabResult] | str] = {}
         for entry in found.entries:
             if entry.source is not None and entry.problem is None:
-                digest = source_digest(entry.source)
-                self._sources[digest] = entry.source
-                self._who.setdefault(digest, []).append(entry.student)
+                self._who.setdefault(entry.source, []).append(entry.student)
 
-    def work(self, regrade: bool = False) -> list[Work]:
-        """Return what has no result yet, the largest first, so that no judge is left with it at the end."""
-        works = []
-        for digest, source in self._sources.items():
-            parts = {} if regrade else self._parts(digest)
+    def work(self, regrade: bool = False) -> dict[str, Sequence[str]]:
+        """Return each file's tasks that have no result yet, the largest first: no judge is left with it at the end."""
+        works: dict[str, Sequence[str]] = {}
+        for file in self._who:
+            parts = {} if regrade else self._parts(file)
             missing = [task for task in self._order if task not in parts]
             if not missing and merge(self._order, parts.values()) is None:
                 missing = self._order
             if missing:
-                works.append(Work(digest, source, tuple(missing)))
-        return sorted(works, key=lambda work: (-len(work.tasks), -len(work.source), work.id))
+                works[file] = missing
+        return dict(sorted(works.items(), key=lambda work: (-len(work[1]), -self._sources.size(work[0]), work[0])))
 
     @property
     def files(self) -> int:
         """How many different files there are to grade."""
-        return len(self._sources)
+        return len(self._who)
 
-    def grade(self, works: Sequence[Work], executor: Executor, tell: Callable[[Progress], None]) -> None:
-        """Grade `works` and keep each result as soon as it is there."""
-        for number, done in enumerate(executor.run(works), 1):
+    def grade(self, works: Mapping[str, Sequence[str]], executor: Executor, tell: Callable[[Progress], None]) -> None:
+        """Grade `works`, files and tasks, and keep each result as soon as it is there."""
+        jobs = (Work(file, self._sources.read(file), tuple(tasks)) for file, tasks in works.items())
+        for number, done in enumerate(executor.run(jobs), 1):
             self._take(done)
             tell(self._progress(number, len(works), done))
         # A file that loads now and did not before (or the other way round) has to be judged as one.
         torn = [
-            Work(work.id, work.source, tuple(self._order))
-            for work in works
-            if work.id not in self._failed and merge(self._order, self._parts(work.id).values()) is None
+            file
+            for file, tasks in works.items()
+            if len(tasks) < len(self._order)
+            and file not in self._failed
+            and merge(self._order, self._parts(file).values()) is None
         ]
-        for done in executor.run(torn):
+        for done in executor.run(Work(file, self._sources.read(file), tuple(self._order)) for file in torn):
             self._take(done)
 
-    def undrawn(self) -> list[Work]:
-        """Return what has a result and lacks pictures, the largest first."""
+    def undrawn(self) -> list[str]:
+        """Return the files that have a result and lack pictures, the largest first."""
         if not self.setup.drawn_by:
             return []
         known = self._store.wholly_drawn(self.setup.drawn_by, self.setup.seed, self.setup.machine)
-        works = []
-        for digest, source in self._sources.items():
-            if digest in known or digest in self._failed:
+        files = []
+        for file in self._who:
+            if file in known or file in self._failed:
                 continue
-            result = merge(self._order, self._parts(digest).values())
+            result = merge(self._order, self._parts(file).values())
             if result is not None and result.problem is None:
-                works.append(Work(digest, source, result=result.model_copy(update={"checks": []})))
-        return sorted(works, key=lambda work: (-len(work.source), work.id))
+                files.append(file)
+        return sorted(files, key=lambda file: (-self._sources.size(file), file))
 
-    def draw(self, works: Sequence[Work], executor: Executor, tell: Callable[[Progress], None]) -> str | None:
-        """Draw and keep the pictures of `works`; return why it stopped before the end, if it did."""
+    def draw(self, files: Sequence[str], executor: Executor, tell: Callable[[Progress], None]) -> str | None:
+        """Draw and keep the pictures of `files`; return why it stopped before the end, if it did."""
+
+        def job(file: str) -> Work:
+            result = merge(self._order, self._parts(file).values())
+            assert result is not None  # else it is not among the undrawn
+            return Work(file, self._sources.read(file), result=result.model_copy(update={"checks": []}))
+
         try:
-            for number, done in enumerate(executor.run(works), 1):
+            for number, done in enumerate(executor.run(map(job, files)), 1):
                 drawn = done.drawn or Drawn(faults=[done.fault or OUR_FAULT])
                 self._store.keep_drawn(done.id, self.setup.drawn_by, self.setup.seed, self.setup.machine, drawn)
                 count = len(drawn.pictures)
                 says = f"{count} picture{'s' if count != 1 else ''}" + (", not all" if drawn.faults else "")
-                tell(Progress(number, len(works), self._who[done.id], says))
+                tell(Progress(number, len(files), self._who[done.id], says))
         except GraderError as error:
             return str(error)
         return None
@@ -115,16 +131,15 @@ class Cohort:
         """Return the pictures of what somebody handed in, or None where nobody tried to draw them."""
         if entry.source is None or entry.problem is not None:
             return None
-        digest = source_digest(entry.source)
-        return self._store.find_drawn(digest, self.setup.drawn_by, self.setup.seed, self.setup.machine)
+        return self._store.find_drawn(entry.source, self.setup.drawn_by, self.setup.seed, self.setup.machine)
 
     def rows(self) -> Iterator[Row]:
         """Yield everybody's row, in the order in which they were found."""
         for entry in self._found.entries:
             yield Row.of(entry, self._result(entry))
 
-    def _parts(self, digest: str) -> dict[str, LabResult]:
-        parts = self._store.find(digest, self.setup.digests, self.setup.seed, self.setup.machine)
+    def _parts(self, file: str) -> dict[str, LabResult]:
+        parts = self._store.find(file, self.setup.digests, self.setup.seed, self.setup.machine)
         if not self.setup.require_sandbox:
             return parts
         return {task: part for task, part in parts.items() if part.environment and part.environment.isolation == "full"}
@@ -147,11 +162,10 @@ class Cohort:
         if entry.source is None or entry.problem is not None:
             problem = entry.problem or Problem(kind="missing", message="There is no file.")
             return problem_result(self.lab, self.setup.seed, entry.filename, problem)
-        digest = source_digest(entry.source)
-        failed = self._failed.get(digest, {})
+        failed = self._failed.get(entry.source, {})
         if isinstance(failed, str):
             return _not_graded(self.lab, self.setup.seed, entry.filename, failed)
-        result = merge(self._order, (self._parts(digest) | failed).values())
+        result = merge(self._order, (self._parts(entry.source) | failed).values())
         if result is None:
             raise InternalError(f"the parts of {entry.submission}'s result do not fit together; use --regrade.")
         return result

@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import statistics
+from array import array
 from collections import Counter
 from collections.abc import Sequence
 
@@ -70,8 +71,8 @@ class Gathering:
         self.isolation: Counter[str] = Counter()  # full, partial, none -> how many submissions' code ran so
         self._tasks: dict[str, _Item] = {task.id: _Item() for task in lab.tasks}
         self._checks: dict[str, _Item] = {}
-        self._task_points: list[list[float]] = []
-        self._check_points: list[dict[str, float]] = []
+        self._task_points: list[array[float]] = []
+        self._check_points: list[array[float]] = []
         self._named: dict[tuple[str, tuple[str, ...]], tuple[str, list[str]]] = {}
         self._clusters: dict[tuple[str, str], tuple[str, list[str]]] = {}
         self._attention: dict[tuple[str, str], list[str]] = {}
@@ -105,10 +106,14 @@ class Gathering:
             self.attend("isolation", f"Ran without full isolation (off: {off}); the student's page says why", row)
 
     def _judge(self, row: Row) -> None:
-        whole = all(check.outcome != "grader_error" for check in row.checks)
-        if whole:
-            self._task_points.append([task.earned for task in row.tasks])
-            self._check_points.append({check.id: check.earned for check in row.checks})
+        for check in row.checks:
+            self._checks.setdefault(check.id, _Item()).add(check.earned, check.possible, check.unstable, None)
+            if check.unstable:
+                self.attend("unstable", f"{check.id} changed its verdict on the second run", row)
+        if all(check.outcome != "grader_error" for check in row.checks):
+            by_check = {check.id: check.earned for check in row.checks}
+            self._task_points.append(array("d", [task.earned for task in row.tasks]))
+            self._check_points.append(array("d", [by_check[id] for id in self._checks]))
         durations = row.environment.durations if row.environment else {}
         for task in row.tasks:
             checks = [check for check in row.checks if check.task == task.id]
@@ -119,10 +124,6 @@ class Gathering:
                 durations.get(f"task {task.id}"),
             )
             self._explain(task, checks, row.student)
-        for check in row.checks:
-            self._checks.setdefault(check.id, _Item()).add(check.earned, check.possible, check.unstable, None)
-            if check.unstable:
-                self.attend("unstable", f"{check.id} changed its verdict on the second run", row)
 
     def _explain(self, task: TaskResult, checks: Sequence[CheckResult], student: str) -> None:
         if task.state in ("passed", "not_started", "ungraded"):
@@ -148,9 +149,8 @@ class Gathering:
             self._tasks[task.id].rate(task.id, enough, discrimination(points, i) if enough else None)
             for i, task in enumerate(self._lab.tasks)
         ]
-        by_check = [[row[id] for id in self._checks] for row in self._check_points]
         checks = [
-            item.rate(id, enough, discrimination(by_check, i) if enough else None)
+            item.rate(id, enough, discrimination(self._check_points, i) if enough else None)
             for i, (id, item) in enumerate(self._checks.items())
         ]
         named = [

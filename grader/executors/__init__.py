@@ -5,7 +5,7 @@ An executor takes work and gives results, in any order; it knows neither student
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -67,8 +67,11 @@ class Executor(Protocol):
     def jobs(self) -> int:
         """How many judges there are."""
 
-    def run(self, works: Sequence[Work]) -> Iterator[Done]:
-        """Yield what came of each piece of work as soon as it is known; begin with the first."""
+    def run(self, works: Iterable[Work]) -> Iterator[Done]:
+        """Yield what came of each piece of work as soon as it is known; begin with the first.
+
+        Works are taken when there is somebody to do them, so that no more of them than that are in memory.
+        """
 
     def close(self) -> None:
         """End all judges; what is in flight is lost."""

@@ -8,10 +8,11 @@ more ends by itself: whoever asked may have been killed.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,7 @@ from grader.executors.local import JUDGE, LocalExecutor
 WORKER_TTL = "30s"
 # Whoever was in the queue of a lost worker is counted by Dask; nobody is to be blamed for what a machine did.
 ALLOWED_FAILURES = 20
+AHEAD = 400  # so many works are with the scheduler at a time: enough for every thread, and never a whole class
 CONNECT_S = 30
 FETCH_S = 5.0  # how long a result may take to come from its worker before the others are looked at
 END_S = 5.0  # how long the workers may take to end their judges; one that is silent is not waited for
@@ -83,36 +85,40 @@ class DaskExecutor:
         """How many threads the workers have: each keeps a judge."""
         return sum(self._client.nthreads().values())
 
-    def run(self, works: Sequence[Work]) -> Iterator[Done]:
+    def run(self, works: Iterable[Work]) -> Iterator[Done]:
         """Yield what came of each; begin with the first."""
         from distributed import KilledWorker, as_completed
 
-        if not works:
-            return
         run = uuid.uuid4().hex  # a task of an earlier run is never this one
-        ids = {f"alphabar-{run}-{number}": work.id for number, work in enumerate(works)}
         told = (self._setup, self._deadline_s, self._command)
-        running = as_completed(
-            [
-                self._client.submit(_grade_there, *told, work, key=key, pure=False)
-                for key, work in zip(ids, works, strict=True)
-            ],
-            loop=self._client.loop,
-        )
+        fresh = enumerate(works)
+        ids: dict[str, str] = {}  # of what is with the scheduler: key -> work
+
+        def submit(count: int) -> Iterator[Any]:
+            for number, work in itertools.islice(fresh, count):
+                key = f"alphabar-{run}-{number}"
+                ids[key] = work.id
+                yield self._client.submit(_grade_there, *told, work, key=key, pure=False)
+
+        running = as_completed(list(submit(AHEAD)), loop=self._client.loop)
         for future in running:
             try:
                 text = future.result(timeout=FETCH_S)
             except GraderError:
                 raise
             except KilledWorker as error:
-                yield Done(id=ids[future.key], fault=f"Every worker that took it was lost: {error}")
+                done = Done(id=ids.pop(future.key), fault=f"Every worker that took it was lost: {error}")
             except Exception as error:
                 if future.status in ("error", "cancelled"):
                     raise InternalError(f"Dask did not run a submission ({future.status}): {error}.") from None
                 # It was done, and the worker that has the result is lost or silent: the scheduler has it done again.
                 running.add(future)
+                continue
             else:
-                yield Done.model_validate_json(text)
+                del ids[future.key]
+                done = Done.model_validate_json(text)
+            running.update(list(submit(1)))
+            yield done
 
     def close(self) -> None:
         """End the judges on the workers, and the scheduler if it is ours."""

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -61,20 +61,22 @@ class LocalExecutor:
         self._judges: list[_Judge] = []
         self._selector = selectors.DefaultSelector()
         self._waiting: collections.deque[_Task] = collections.deque()
+        self._suspects: collections.deque[_Task] = collections.deque()
         self._false_starts = 0
         self._luckless = 0
 
-    def run(self, works: Sequence[Work]) -> Iterator[Done]:
+    def run(self, works: Iterable[Work]) -> Iterator[Done]:
         """Yield what came of each; begin with the first."""
-        self._waiting = collections.deque(_Task(work, _line(work)) for work in works)
-        open_tasks = len(works)
-        while open_tasks:
+        fresh = iter(works)
+        while True:
+            self._refill(fresh)
+            open_tasks = len(self._waiting) + sum(len(judge.tasks) for judge in self._judges)
+            if not open_tasks:
+                return
             while len(self._judges) < min(self.jobs, open_tasks):
                 self._start()
             self._hand_out()
-            for done in self._listen():
-                open_tasks -= 1
-                yield done
+            yield from self._listen()
 
     def close(self) -> None:
         """End all judges."""
@@ -98,6 +100,16 @@ class LocalExecutor:
         assert process.stdout is not None
         self._selector.register(process.stdout, selectors.EVENT_READ, judge)
         self._send(judge, self._setup)
+
+    def _refill(self, fresh: Iterator[Work]) -> None:
+        """Have one waiting for each place with a judge; what has struck before comes when nothing else is left."""
+        while len(self._waiting) < 2 * self.jobs:
+            if (work := next(fresh, None)) is not None:
+                self._waiting.append(_Task(work, _line(work)))
+            elif self._suspects:
+                self._waiting.append(self._suspects.popleft())
+            else:
+                return
 
     def _hand_out(self) -> None:
         for depth in (0, 1):  # everybody gets one before anybody gets a second
@@ -175,7 +187,7 @@ class LocalExecutor:
         task = judge.tasks.popleft()
         task.strikes += 1
         if task.strikes < STRIKES:
-            self._waiting.append(task)  # at the end: the others first
+            self._suspects.append(task)
             return
         self._luckless += 1
         ended = f"{STRIKES} judges ended while they graded it; the last: {why or said}."

@@ -5,8 +5,9 @@ One HTML file that fetches nothing; its script only sorts, finds and highlights.
 
 from __future__ import annotations
 
+import functools
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,29 +55,31 @@ class Line:
 
 def line(row: Row) -> Line:
     """Return what the matrix shows of a row."""
-    cells = []
-    for task in row.tasks:
-        share = task.earned / task.possible if task.possible else 0.0
-        heat = "h4" if share >= 1 else "h3" if share >= 0.8 else "h2" if share >= 0.5 else "h1" if share > 0 else "h0"
-        heat = {"crashed": "hx", "not_started": "hn", "ungraded": "hn"}.get(task.state, heat)
-        text = "–" if task.state in ("not_started", "ungraded") else words.points(task.earned)
-        cells.append((heat, text))
+    cells = [_cell(task.state, task.earned, task.possible) for task in row.tasks]
     kind = row.problem.kind if row.problem else None
     state = words.PROBLEMS.get(kind, words.STOPPED.get(kind, kind)) if kind else ""
     note = words.isolation(row.environment)
     return Line(row.student, None if row.undecided else row.final, cells, state, note[0] if note else None)
 
 
+@functools.lru_cache(1 << 10)  # a class has few different cells, and each is kept once
+def _cell(state: str, earned: float, possible: float) -> tuple[str, str]:
+    share = earned / possible if possible else 0.0
+    heat = "h4" if share >= 1 else "h3" if share >= 0.8 else "h2" if share >= 0.5 else "h1" if share > 0 else "h0"
+    heat = {"crashed": "hx", "not_started": "hn", "ungraded": "hn"}.get(state, heat)
+    return heat, "–" if state in ("not_started", "ungraded") else words.points(earned)
+
+
 def cohort_page(
     cohort: CohortResult, tasks: Sequence[Task], lines: Sequence[Line], templates_dir: Path, beside: Sequence[str]
-) -> str:
-    """Return the page. `cohort` needs no rows: `lines` stand for them. `beside` are the files next to it."""
+) -> Iterator[str]:
+    """Yield the page, piece by piece. `cohort` needs no rows: `lines` stand for them. `beside` lie next to it."""
     css, css_hash = stylesheet(templates_dir, "tokens.css", "cohort.css")
     js, js_hash = script(templates_dir, "cohort.js")
     template = environment(templates_dir).get_template("cohort.html")
     view = _view(cohort, tasks, lines)
-    page = template.render(css=css, css_hash=css_hash, js=js, js_hash=js_hash, beside=list(beside), **view)
-    return page + "\n"
+    yield from template.generate(css=css, css_hash=css_hash, js=js, js_hash=js_hash, beside=list(beside), **view)
+    yield "\n"
 
 
 def _view(cohort: CohortResult, tasks: Sequence[Task], lines: Sequence[Line]) -> dict[str, Any]:
@@ -141,7 +144,7 @@ def _view(cohort: CohortResult, tasks: Sequence[Task], lines: Sequence[Line]) ->
         "clusters_alone": words.count(len(shown.clusters) - len(shared), "failure")
         if len(shown.clusters) > len(shared)
         else "",
-        "lines": [
+        "lines": (
             {
                 "student": one.student,
                 "final": "–" if one.final is None else words.points(one.final),
@@ -150,7 +153,7 @@ def _view(cohort: CohortResult, tasks: Sequence[Task], lines: Sequence[Line]) ->
                 "state": one.state,
             }
             for one in lines
-        ],
+        ),
         "anchors": [anchor(task.id) for task in tasks],
         "shown_mistakes": MISTAKES,
     }

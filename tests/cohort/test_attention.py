@@ -7,6 +7,7 @@ import pytest
 from grader.cohort.find import find
 from grader.cohort.late import LatePolicy, apply
 from grader.cohort.records import Row
+from grader.cohort.sources import Sources
 from grader.cohort.statistics import Gathering
 from grader.scoring import problem_result
 from tests import toy
@@ -29,7 +30,8 @@ def told(tmp_path, lab):
             path = tmp_path / "subs" / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(SOURCE.format(name) if content is None else content)
-        found = find(tmp_path / "subs", lab, key_path=tmp_path / "key.json")
+        with Sources() as sources:
+            found = find(tmp_path / "subs", lab, key_path=tmp_path / "key.json", sources=sources)
         gathering = Gathering(lab)
         for entry in found.entries:
             graded = result() if entry.problem is None else problem_result(lab, 7, entry.filename, entry.problem)

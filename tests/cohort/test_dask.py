@@ -73,6 +73,15 @@ def test_everything_is_graded_once_and_under_its_own_name(executor):
     assert list(opened.run([])) == []
 
 
+def test_no_more_works_are_with_the_scheduler_than_it_needs(executor, monkeypatch):
+    monkeypatch.setattr("grader.executors.dask.AHEAD", 5)
+    taken, done = [], []
+    for one in executor().run(work for work in works(*["serves"] * 30) if not taken.append(work.id)):
+        done.append(one)
+        assert len(taken) - len(done) <= 5
+    assert told(done) == {str(i): (str(i), None) for i in range(30)}
+
+
 def test_what_kills_three_judges_is_reported_and_no_worker_is_lost(executor, cluster):
     before = {worker.pid for worker in cluster.workers.values()}
     found = told(executor().run(works("serves", "kills", "serves")))

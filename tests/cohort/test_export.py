@@ -14,6 +14,7 @@ from grader.cohort.find import find
 from grader.cohort.gradebooks import write_feedback
 from grader.cohort.records import CohortResult, FoundSummary, Statistics
 from grader.cohort.roster import Key, Known, Person, read_key, write_key
+from grader.cohort.sources import Sources
 from grader.errors import UsageError
 from grader.results import Problem
 from tests import toy
@@ -99,7 +100,13 @@ def test_moodles_folders_come_back_as_they_went(tmp_path, after):
     with zipfile.ZipFile(tmp_path / "in.zip", "w") as archive:
         for folder in folders:
             archive.writestr(f"{folder}{'/' if after.endswith('/') else ''}lab01.py", toy.REFERENCE + f"# {folder}\n")
-    found = find(tmp_path / "in.zip", toy.make(tmp_path / "toy").lab("lab01"), key_path=tmp_path / "key.json")
+    with Sources() as sources:
+        found = find(
+            tmp_path / "in.zip",
+            toy.make(tmp_path / "toy").lab("lab01"),
+            key_path=tmp_path / "key.json",
+            sources=sources,
+        )
     rows = [row(entry.student) for entry in found.entries]
     write_feedback(tmp_path / "out.zip", found.layout, rows, read_key(tmp_path / "key.json"), lambda one: b"page")
     with zipfile.ZipFile(tmp_path / "out.zip") as archive:

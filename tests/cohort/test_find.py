@@ -13,7 +13,9 @@ import pytest
 from grader.cohort import archives
 from grader.cohort.find import find, mapping
 from grader.cohort.roster import read_key
+from grader.cohort.sources import Sources
 from grader.errors import UsageError
+from grader.store import source_digest
 from tests import toy
 
 DEADLINE = datetime(2026, 11, 22, 22, 59, tzinfo=UTC)
@@ -21,6 +23,10 @@ DEADLINE = datetime(2026, 11, 22, 22, 59, tzinfo=UTC)
 
 def source(mark: str) -> bytes:
     return f"def scale(x, factor):\n    return x * factor  # {mark}\n".encode()
+
+
+def kept(mark: str) -> str:
+    return source_digest(source(mark))
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +37,12 @@ def lab(tmp_path_factory):
 @pytest.fixture
 def found(tmp_path, lab):
     def run(path, **options):
-        return find(path, lab, key_path=tmp_path / "key.json", **options)
+        with Sources() as sources:
+            result = find(path, lab, key_path=tmp_path / "key.json", sources=sources, **options)
+            for entry in result.entries:
+                if entry.source is not None:
+                    assert source_digest(sources.read(entry.source)) == entry.source
+        return result
 
     return run
 
@@ -73,7 +84,7 @@ def test_a_folder_of_folders_whether_on_disk_or_zipped_or_wrapped(tmp_path, foun
     wrapped.write_bytes(packed({f"export/{name}": content for name, content in files.items()}))
     assert on_disk.layout == "folders" and on_disk.ignored == ["__MACOSX"]
     assert found(zipped) == on_disk == found(wrapped)
-    assert {name: entry.source for name, entry in by_name(on_disk).items()} == {"ann": source("a"), "bob": source("b")}
+    assert {name: entry.source for name, entry in by_name(on_disk).items()} == {"ann": kept("a"), "bob": kept("b")}
     assert sorted(entry.student for entry in on_disk.entries) == ["s001", "s002"]
 
 
@@ -101,7 +112,9 @@ def test_pseudonyms_stay_and_say_nothing_about_the_alphabet(tmp_path, found, key
 
 def test_the_same_class_gets_the_same_pseudonyms_elsewhere(tmp_path, lab):
     subs = lay(tmp_path / "subs", {f"{name}/lab01.py": source(name) for name in "abcdefgh"})
-    assert find(subs, lab, key_path=tmp_path / "one.json") == find(subs, lab, key_path=tmp_path / "two.json")
+    with Sources() as sources:
+        one, two = (find(subs, lab, key_path=tmp_path / key, sources=sources) for key in ("one.json", "two.json"))
+    assert one == two
 
 
 def test_the_key_file_is_for_its_owner_alone(tmp_path, found):
@@ -162,7 +175,7 @@ def test_the_file_that_is_meant_is_found_and_said(tmp_path, found, files, filena
     entry = found(lay(subs, {"bob/lab01.py": source("z")})).entries
     entry = next(e for e in entry if e.submission == "ann")
     assert (entry.filename, entry.problem, " ".join(entry.notes)) == (filename, None, says)
-    assert entry.source == (b"x = 1\n" if filename == "other.py" else source("a"))
+    assert entry.source == source_digest(b"x = 1\n" if filename == "other.py" else source("a"))
 
 
 @pytest.mark.parametrize(
@@ -204,7 +217,7 @@ def test_what_cannot_be_graded_is_an_entry_with_a_sentence_and_stops_nobody(tmp_
     entries = by_name(found(lay(subs, {"bob/lab01.py": source("b")})))
     ann = entries["ann"]
     assert ann.source is None and ann.problem.kind == kind and says in ann.problem.message
-    assert entries["bob"].source == source("b")
+    assert entries["bob"].source == kept("b")
 
 
 def test_an_archive_that_would_unpack_to_too_much(tmp_path, found, monkeypatch):
@@ -218,7 +231,7 @@ def test_junk_is_no_submission(tmp_path, found):
     subs = lay(tmp_path / "subs", {"ann/__pycache__/lab01.py": source("a"), "ann/.DS_Store": b"x"})
     entries = by_name(found(lay(subs, {"bob/lab01.py": source("b"), "bob/.venv/lab01.py": source("c")})))
     assert entries["ann"].problem.message == "no lab01.py was handed in."
-    assert entries["bob"].source == source("b") and entries["bob"].notes == []
+    assert entries["bob"].source == kept("b") and entries["bob"].notes == []
 
 
 def test_beside_folders_a_file_that_is_no_code_is_the_instructors(tmp_path, found):
@@ -282,7 +295,7 @@ def test_what_is_damaged_inside_the_instructors_archive_is_one_students_problem(
     path.write_bytes(path.read_bytes().replace(b"# a", b"# A"))
     entries = by_name(found(path))
     assert entries["ann"].problem.kind == "bad_archive" and "CRC" in entries["ann"].problem.message
-    assert entries["bob"].source == source("b")
+    assert entries["bob"].source == kept("b")
 
 
 @pytest.mark.parametrize("code", ["utf-8", "cp437"])
@@ -342,12 +355,12 @@ def test_canvas(tmp_path, found, key):
     entries = by_name(result)
     assert result.layout == "canvas"
     assert {name: entry.source for name, entry in entries.items()} == {
-        "340934_208490284_lab01.py": source("bob"),
-        "340935_208490285_lab01-2.py": source("jane 2"),
-        "340936_208490288_lab01-1.py": source("ann new"),
-        "340937_208490289_my_lab01_file.py": source("zoe"),
-        "340938_208490290_work.zip": source("pat"),
-        "strange.py": source("strange"),
+        "340934_208490284_lab01.py": kept("bob"),
+        "340935_208490285_lab01-2.py": kept("jane 2"),
+        "340936_208490288_lab01-1.py": kept("ann new"),
+        "340937_208490289_my_lab01_file.py": kept("zoe"),
+        "340938_208490290_work.zip": kept("pat"),
+        "strange.py": kept("strange"),
     }
     jane, ann = entries["340935_208490285_lab01-2.py"], entries["340936_208490288_lab01-1.py"]
     assert jane.late and jane.attempts == 3 and jane.filename == "lab01.py"
@@ -386,7 +399,7 @@ def test_moodle(tmp_path, found, key, flat):
     assert result.layout == "moodle"
     assert entries.keys() == {"657721_assignsubmission_file_", "657722_assignsubmission_file_"}
     zoe = entries["657722_assignsubmission_file_"]
-    assert zoe.source == source("z") and zoe.filename == "Lab01.py"
+    assert zoe.source == kept("z") and zoe.filename == "Lab01.py"
     assert result.ignored == ["657722_assignsubmission_onlinetext: text typed into Moodle is not graded"]
     assert key()[zoe.student].submission == "Zoë O'Neil_657722_assignsubmission_file_"
     assert "Dindial" not in result.model_dump_json()
@@ -442,7 +455,7 @@ def test_gradescope_with_a_group_a_late_one_and_one_without_a_folder(tmp_path, f
     entries = by_name(result)
     assert result.layout == "gradescope" and entries.keys() == {"submission_123", "submission_124", "submission_125"}
     group = entries["submission_123"]
-    assert group.source == source("group") and group.attempts == 2 and not group.late and group.due == DEADLINE
+    assert group.source == kept("group") and group.attempts == 2 and not group.late and group.due == DEADLINE
     assert group.submitted_at == datetime(2026, 11, 22, 21, 0, 0, 123000, tzinfo=UTC)
     assert group.notes == ["Attempt 2; earlier ones are not in the export."]
     assert [(p.name, p.sid, p.email) for p in key()[group.student].people] == [
@@ -484,13 +497,13 @@ def test_brightspace_counts_the_last_attempt_before_the_deadline(tmp_path, found
     result = found(subs, deadline=berlin)
     jane, rob = sorted(result.entries, key=lambda e: e.attempts, reverse=True)
     assert result.layout == "brightspace" and result.ignored == ["index.html"]
-    assert jane.source == source("second") and jane.attempts == 3 and not jane.late
+    assert jane.source == kept("second") and jane.attempts == 3 and not jane.late
     assert jane.submitted_at == datetime(2026, 11, 22, 22, 59, tzinfo=UTC)
     assert jane.notes == ["3 attempts; the last before the deadline counts: 2026-11-22T22:59+00:00."]
     assert rob.late and "Jane" not in result.model_dump_json() and key()[jane.student].people[0].name == "Jane Doe"
     # Without a deadline there is no zone, so no moment; the order still says which is last.
     jane = next(e for e in found(subs).entries if e.attempts == 3)
-    assert jane.source == source("late") and jane.submitted_at is None and not jane.late
+    assert jane.source == kept("late") and jane.submitted_at is None and not jane.late
 
 
 # Repositories
@@ -538,10 +551,10 @@ def test_clones_with_submit_tags(tmp_path, found):
     result = found(subs, deadline=DEADLINE)
     entries = by_name(result)
     assert result.layout == "git"
-    assert entries["ann"].source == source("in time") and entries["ann"].attempts == 2 and not entries["ann"].late
+    assert entries["ann"].source == kept("in time") and entries["ann"].attempts == 2 and not entries["ann"].late
     assert entries["ann"].submitted_at == datetime(2026, 11, 22, 20, tzinfo=UTC)
     assert any("submit/20261122T210000Z-0123456789ab does not name" in note for note in entries["ann"].notes)
-    assert entries["bob"].source == source("head") and entries["bob"].submitted_at is None
+    assert entries["bob"].source == kept("head") and entries["bob"].submitted_at is None
     assert any("no submit tag" in note for note in entries["bob"].notes)
     assert entries["cat"].problem.kind == "missing" and entries["dan"].problem.kind == "symlink"
 
@@ -559,7 +572,7 @@ def test_a_clones_own_configuration_runs_nothing(tmp_path, found):
     (subs / "eve" / ".git" / "objects" / blob[:2] / blob[2:]).unlink()
     entries = by_name(found(subs))
     assert not marker.exists()
-    assert entries["eve"].source is None and entries["bob"].source == source("bob")
+    assert entries["eve"].source is None and entries["bob"].source == kept("bob")
 
 
 def test_classroom_folders_lose_the_labs_prefix_in_the_key(tmp_path, found, key):

@@ -43,6 +43,14 @@ def test_everything_is_graded_once_and_under_its_own_name(executor, jobs):
     assert told(executor(jobs), works(*["serves"] * 20)) == {str(i): (str(i), None) for i in range(20)}
 
 
+def test_works_are_taken_when_there_is_somebody_to_do_them(executor):
+    taken, done = [], 0
+    for _ in executor(2).run(work for work in works(*["serves"] * 40) if not taken.append(work.id)):
+        done += 1
+        assert len(taken) - done <= 2 * 2 + 2 * 2  # two with each judge, and as many that wait
+    assert done == len(taken) == 40
+
+
 def test_what_does_not_fit_into_a_pipe_is_sent_all_the_same(executor):
     assert set(told(executor(1), works(*["serves" + " x" * 400_000] * 3))) == {"0", "1", "2"}
 

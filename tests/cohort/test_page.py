@@ -37,7 +37,7 @@ def page(lab, rows, unmatched=(), ignored=()):
         rows=[],
         statistics=gathering.finish(found(unmatched=unmatched)),
     )
-    return cohort_page(cohort, lab.tasks, [line(one) for one in rows], TEMPLATES, ["cohort.json"])
+    return "".join(cohort_page(cohort, lab.tasks, [line(one) for one in rows], TEMPLATES, ["cohort.json"]))
 
 
 def some(count):

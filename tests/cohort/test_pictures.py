@@ -9,6 +9,7 @@ from grader.executors import Done
 from grader.results import Drawn, Picture, Problem, Series
 from grader.store import Store, drawing_digest
 from tests import toy
+from tests.cohort.made import SOURCES as KEPT
 from tests.cohort.made import Told, entry, found, result
 
 FIGURES = """
@@ -66,7 +67,7 @@ def store(tmp_path):
 
 
 def cohort_of(course, store, *entries, answers=None):
-    cohort = Cohort(course, course.lab("lab01"), found(*entries), store)
+    cohort = Cohort(course, course.lab("lab01"), found(*entries), KEPT, store)
     cohort.grade(cohort.work(), Told(answers), lambda _: None)
     return cohort
 
@@ -80,7 +81,7 @@ def test_what_is_drawn_stays_and_only_what_is_missing_is_drawn(course, store):
     assert [(one.students, one.says) for one in heard] == [(["s002"], "1 picture"), (["s001", "s003"], "1 picture")]
     assert [cohort.drawn(one).pictures for one in entries] == [[PICTURE]] * 3
     again = cohort_of(course, store, *entries, entry(4, b"cc"))
-    assert [work.source for work in again.undrawn()] == [b"cc"]
+    assert [KEPT.read(file) for file in again.undrawn()] == [b"cc"]
 
 
 def test_what_cannot_be_drawn_is_said_and_tried_again(course, store):
@@ -93,7 +94,7 @@ def test_what_cannot_be_drawn_is_said_and_tried_again(course, store):
         Drawn(faults=["3 judges ended"]),
         Drawn(pictures=[PICTURE]),
     ]
-    assert sorted(work.source for work in cohort.undrawn()) == [b"a", b"b"]
+    assert sorted(KEPT.read(file) for file in cohort.undrawn()) == [b"a", b"b"]
 
 
 def test_a_drawer_that_gives_up_costs_nobody_a_result(course, store):

@@ -3,6 +3,7 @@ import pytest
 from grader.cohort.find import find
 from grader.cohort.roster import Directory, Person, read_key, read_roster
 from grader.cohort.sheets import Sheet
+from grader.cohort.sources import Sources
 from grader.errors import UsageError
 from tests import toy
 
@@ -34,7 +35,9 @@ def hand(tmp_path, lab):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(f"def scale(x, factor):\n    return {number}\n")
         (tmp_path / "roster.csv").write_text(roster, encoding="utf-8")
-        found = find(tmp_path / "subs", lab, roster=tmp_path / "roster.csv", key_path=tmp_path / "key.json", **options)
+        with Sources() as sources:
+            known = {"roster": tmp_path / "roster.csv", "key_path": tmp_path / "key.json", "sources": sources}
+            found = find(tmp_path / "subs", lab, **known, **options)
         return {entry.submission: entry for entry in found.entries}, found, read_key(tmp_path / "key.json").students
 
     return run

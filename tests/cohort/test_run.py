@@ -21,6 +21,7 @@ from grader.executors.local import JUDGE
 from grader.results import Problem
 from grader.store import Store
 from tests import toy
+from tests.cohort.made import SOURCES as KEPT
 from tests.cohort.made import Told, entry, found, result
 
 ROOT = Path(__file__).parents[2]
@@ -48,7 +49,7 @@ def store(tmp_path):
 
 
 def graded(course, store, executor, *entries, regrade=False):
-    cohort = Cohort(course, course.lab("lab01"), found(*entries), store)
+    cohort = Cohort(course, course.lab("lab01"), found(*entries), KEPT, store)
     heard = []
     cohort.grade(cohort.work(regrade), executor, heard.append)
     return list(cohort.rows()), heard
@@ -133,9 +134,10 @@ def test_what_cannot_be_read_is_a_row_and_no_work(course, store):
 def test_a_result_of_a_weaker_sandbox_does_not_count_where_a_full_one_is_required(course, store):
     executor = Told({b"a": result(isolation="partial")})
     graded(course, store, executor, entry(1, b"a"), entry(2, b"b"))
-    assert Cohort(course, course.lab("lab01"), found(entry(1, b"a"), entry(2, b"b")), store).work() == []
-    strict = Cohort(course, course.lab("lab01"), found(entry(1, b"a"), entry(2, b"b")), store, require_sandbox=True)
-    assert [work.source for work in strict.work()] == [b"a"] and strict.setup.require_sandbox
+    known = (course, course.lab("lab01"), found(entry(1, b"a"), entry(2, b"b")), KEPT, store)
+    assert Cohort(*known).work() == {}
+    strict = Cohort(*known, require_sandbox=True)
+    assert [KEPT.read(file) for file in strict.work()] == [b"a"] and strict.setup.require_sandbox
 
 
 @pytest.mark.parametrize("executor", ["local", "dask"])

@@ -1,0 +1,14 @@
+from grader.cohort.sources import Sources
+from grader.store import source_digest
+
+
+def test_files_come_back_as_they_were_in_any_order_and_equal_ones_are_kept_once():
+    files = [b"a" * 10_000, b"", b"\r\n\xff", b"a" * 10_000]
+    with Sources() as sources:
+        digests = [sources.keep(file) for file in files]
+        assert digests == [source_digest(file) for file in files]
+        assert [sources.read(digest) for digest in reversed(digests)] == files[::-1]
+        assert sources.keep(b"another") == source_digest(b"another")  # after reading: nothing is written over
+        assert [sources.read(digest) for digest in digests] == files
+        assert [sources.size(digest) for digest in digests] == [10_000, 0, 3, 10_000]
+        assert sources._file.seek(0, 2) == 10_000 + 3 + 7
