@@ -113,8 +113,7 @@ def timed(notes: Path, words: list[str]) -> None:
 def judge(notes: Path) -> None:
     """Be a judge."""
     watch = Stopwatch("start")
-    import pytest
-
+    from grader import grading
     from grader.checking import diagnosis, proxy
     from grader.executors import judge as module
     from grader.sandbox import launcher, zygote_link
@@ -143,7 +142,7 @@ def judge(notes: Path) -> None:
         watch.base = "record"
 
     watch.wrap(module, "_graded", "record", first=started)
-    watch.wrap(pytest, "main", "checks")
+    watch.wrap(grading, "examine", "checks")
     watch.wrap(proxy, "compare", "compare")
     watch.wrap(diagnosis, "diagnose", "diagnosis")
     for name in ("ask", "answer", "load"):

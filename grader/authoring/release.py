@@ -7,6 +7,7 @@ the reference, of a hidden check or of an edit, nor the course's seed.
 from __future__ import annotations
 
 import ast
+import contextlib
 import dataclasses
 import json
 import math
@@ -147,7 +148,8 @@ def _figure_answers(bench: Bench, reference: Submission) -> dict[record.Key, Ans
 def _refuse_lost_checks(lab: Lab, bench: Bench, seen: Examination) -> None:
     """Raise CourseError unless the edition has every visible check, and the reference passes them."""
     # A starter starts no worker; its checks are only collected.
-    everything = examine(Bench(lab, bench.sandbox, SEED), parse(lab.starter.encode(), "starter.py"))
+    with contextlib.closing(Bench(lab, bench.sandbox, SEED)) as whole:
+        everything = examine(whole, parse(lab.starter.encode(), "starter.py"))
     lost = {one.id for one in everything.checks if one.mark.visible} ^ {one.id for one in seen.checks}
     if lost:
         raise CourseError(
@@ -161,14 +163,14 @@ def _refuse_lost_checks(lab: Lab, bench: Bench, seen: Examination) -> None:
 
 
 class _ShakenBench(Bench):
-    """Another bench's sandbox and oracle, with the student's answers off by the last digit.
+    """Another bench's sandbox, oracle and checks, with the student's answers off by the last digit.
 
     They still pass. But a call that is made from one of them is not the call that was recorded.
     """
 
     def __init__(self, bench: Bench) -> None:
         super().__init__(bench.lab, bench.sandbox, bench.course_seed)
-        self.oracle = bench.oracle
+        self.oracle, self.checks = bench.oracle, bench.checks
 
     def student_answer(self, worker: Worker, context: CheckContext) -> Answer:
         answer = super().student_answer(worker, context)

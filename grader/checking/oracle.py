@@ -86,6 +86,8 @@ class LiveOracle:
             if source is None:
                 return None
             answer = self.run(source, call, budget)
+            if answer.error and answer.error.kind == "crashed":
+                answer = self.run(source, call, budget)  # something else may have killed its process
             if answer.error and answer.error.kind != "raised":
                 return answer  # it broke off, perhaps only because this budget was short: not an answer to keep
             self.answers[key] = answer

@@ -1,4 +1,6 @@
-"""The pytest plugin that runs a lab's checks: which ones, in which order, how often, and what came of each."""
+"""What pytest is told (`ChecksPlugin`), and one submission before the checks (`Sitting`): which ones, how often, and
+what came of each.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +15,7 @@ from _pytest.runner import runtestprotocol
 
 from grader.checking.proxy import Compare, Mismatch, Reference, Student, StudentError
 from grader.checking.session import Bench, CheckContext, Examination, Found, ReloadError, Verdict
+from grader.course import Lab
 from grader.errors import CourseError, GraderError
 from grader.kit import CheckMark
 from grader.results import OUR_FAULT, Evidence, Frame
@@ -23,44 +26,33 @@ MAX_CODE = 200  # characters of a line that are quoted
 
 
 class ChecksPlugin:
-    """Runs each check on one submission; a check that does not pass is run once more in a fresh worker."""
+    """What pytest asks while it collects the checks of a lab and runs them on the submission that sits."""
 
-    def __init__(self, bench: Bench, submission: Submission, tasks: Sequence[str] | None) -> None:
-        """Take the submission, which is loaded when the checks have been collected: torch may still be importing."""
-        self.bench = bench
-        self.fault: GraderError | None = None
+    def __init__(self, lab: Lab) -> None:
+        """Nobody sits yet."""
         self.collect_error: str | None = None
-        self._submission = submission
-        self._unfit = {t.id: submission.unfit(t.id, t.signature) for t in bench.lab.tasks}
-        self._tasks = tasks
-        self._loaded: Answer | None = None
-        self._found: list[Found] = []
-        self._contexts: dict[str, CheckContext] = {}
-        self._context: CheckContext | None = None
-        self._chosen: list[pytest.Item] = []
-        self._exception: BaseException | None = None
-
-    # -- what pytest is told
+        self.sitting: Sitting | None = None
+        self._lab = lab
 
     @pytest.fixture
     def compare(self) -> Compare:
         """Student and reference, compared."""
-        return Compare(self.bench, self._current())
+        return Compare(self._sitting().bench, self._sitting().context)
 
     @pytest.fixture
     def student(self) -> Student:
         """The student's code alone."""
-        return Student(self.bench, self._current())
+        return Student(self._sitting().bench, self._sitting().context)
 
     @pytest.fixture
     def reference(self) -> Reference:
         """The reference alone."""
-        return Reference(self.bench, self._current())
+        return Reference(self._sitting().bench, self._sitting().context)
 
     @pytest.fixture
     def seed(self) -> int:
         """This check's seed."""
-        return self._current().seed
+        return self._sitting().context.seed
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Keep why checks.py could not be imported."""
@@ -70,40 +62,27 @@ class ChecksPlugin:
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Order the checks by task and refuse functions that are not marked as checks."""
-        order = {task.id: index for index, task in enumerate(self.bench.lab.tasks)}
+        order = {task.id: index for index, task in enumerate(self._lab.tasks)}
         for item in items:
             mark = _mark(item)
-            where = f"{self.bench.lab.folder.name}/checks.py: {item.name}"
+            where = f"{self._lab.folder.name}/checks.py: {item.name}"
             if mark is None:
                 self.collect_error = f"{where} has no @check(task)"
             elif mark.task not in order:
                 self.collect_error = f"{where} is a check of {mark.task!r}, which lab.toml does not list"
             elif not _title(item):
                 self.collect_error = f"{where} has no docstring; it is the sentence that a student reads"
+            elif not isinstance(item.parent, pytest.Module):
+                self.collect_error = f"{where} is a method; write it as a function at the top level"
         if self.collect_error:
             items.clear()
             return
-        chosen = [i for i in items if self._tasks is None or _known_mark(i).task in self._tasks]
         # Visible checks first: what the code prints there is shown, and it has seen no hidden input by then.
-        items[:] = self._chosen = sorted(chosen, key=lambda i: (not _known_mark(i).visible, order[_known_mark(i).task]))
-
-    def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Load the submission, unless none of its tasks can be run."""
-        if any(self._unfit[_known_mark(item).task] is None for item in session.items):
-            try:
-                self._loaded = self.bench.seat(self._submission)
-            except GraderError as error:
-                self.fault = error
-
-    def pytest_unconfigure(self) -> None:
-        """End the submission's worker."""
-        self.bench.dismiss()
+        items.sort(key=lambda item: (not _known_mark(item).visible, order[_known_mark(item).task]))
 
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool:
         """Run one check and keep its verdict; always the last word."""
-        mark = _known_mark(item)
-        verdict = self._without_running(mark) or self._run_twice(item, nextitem, mark, self._id(item))
-        self._found.append(Found(self._id(item), item.name, _title(item), mark, verdict))
+        self._sitting().judge(item, nextitem)
         return True
 
     @pytest.hookimpl(wrapper=True)
@@ -111,11 +90,67 @@ class ChecksPlugin:
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Keep the exception itself: pytest's report holds only its text."""
-        if call.excinfo is not None and self._exception is None:
-            self._exception = call.excinfo.value
+        if call.excinfo is not None:
+            self._sitting().raised(call.excinfo.value)
         return (yield)
 
-    # -- what the session asks afterwards
+    def _sitting(self) -> Sitting:
+        assert self.sitting is not None
+        return self.sitting
+
+
+class Sitting:
+    """One submission before the checks; a check that does not pass is run once more in a fresh worker."""
+
+    def __init__(self, bench: Bench, submission: Submission, tasks: Sequence[str] | None) -> None:
+        """Take the submission, which is loaded when the checks have been collected: torch may still be importing."""
+        self.bench = bench
+        self.fault: GraderError | None = None
+        self._submission = submission
+        self._unfit = {t.id: submission.unfit(t.id, t.signature) for t in bench.lab.tasks}
+        self._tasks = tasks
+        self._loaded: Answer | None = None
+        self._found: list[Found] = []
+        self._contexts: dict[str, CheckContext] = {}
+        self._context: CheckContext | None = None
+        self._chosen: list[pytest.Function] = []
+        self._exception: BaseException | None = None
+
+    # -- what pytest is told
+
+    @property
+    def context(self) -> CheckContext:
+        """What the check that runs shares with its fixtures."""
+        assert self._context is not None
+        return self._context
+
+    def choose(self, items: Sequence[pytest.Function]) -> Sequence[pytest.Function]:
+        """Return the checks that are wanted of this submission."""
+        self._chosen = [item for item in items if self._tasks is None or _known_mark(item).task in self._tasks]
+        return self._chosen
+
+    def load(self) -> None:
+        """Load the submission, unless none of its tasks can be run."""
+        if any(self._unfit[_known_mark(item).task] is None for item in self._chosen):
+            try:
+                self._loaded = self.bench.seat(self._submission)
+                if self._loaded.error and self._loaded.error.kind == "crashed":  # once more, as for a check
+                    self._loaded = self.bench.seat(self._submission)
+            except GraderError as error:
+                self.fault = error
+
+    def judge(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
+        """Run one check and keep its verdict."""
+        mark = _known_mark(item)
+        verdict = self._without_running(mark) or self._run_twice(item, nextitem, mark, self._id(item))
+        self._found.append(Found(self._id(item), item.name, _title(item), mark, verdict))
+
+    def raised(self, exception: BaseException) -> None:
+        """Keep the first exception of a check: what follows, while it is taken down, comes of it."""
+        if self._exception is None:
+            self._exception = exception
+
+    # -- what is asked afterwards
 
     def examination(self) -> Examination:
         """Return everything that was found."""
@@ -146,10 +181,6 @@ class ChecksPlugin:
 
     def _id(self, item: pytest.Item) -> str:
         return f"{self.bench.lab.id}/{_known_mark(item).task}.{item.name.removeprefix('test_')}"
-
-    def _current(self) -> CheckContext:
-        assert self._context is not None
-        return self._context
 
     def _without_running(self, mark: CheckMark) -> Verdict | None:
         reason = self._unfit[mark.task]

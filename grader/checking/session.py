@@ -1,31 +1,29 @@
 """One submission's checks, run by pytest in this process; the student's code runs elsewhere.
 
-`Bench` holds what outlives a submission: sandbox and oracle. `examine` runs the checks of one submission on it and
-returns what happened, check by check, with the script of calls that the diagnosis replays.
+`Bench` holds what outlives a submission: sandbox, oracle and the collected checks. `examine` runs the checks of one
+submission on it and returns what happened, check by check, with the script of calls that the diagnosis replays.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import io
-import os
-import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from grader.checking.calls import Call, Exchange
 from grader.checking.oracle import Oracle, open_oracle
 from grader.checking.proxy import exchange
 from grader.course import Lab
-from grader.errors import CourseError, GraderError, InternalError, MachineError
+from grader.errors import GraderError, MachineError
 from grader.kit import CheckMark
 from grader.results import Evidence, Frame, Outcome
 from grader.sandbox.client import Answer, Budget, Error, Worker
 from grader.sandbox.launcher import Limits, Sandbox
 from grader.submission import Submission
+
+if TYPE_CHECKING:
+    from grader.checking.collected import Checks
 
 
 @dataclass
@@ -86,7 +84,7 @@ class Examination:
 
 
 class Bench:
-    """Sandbox and oracle of one lab, and the student's worker of the moment."""
+    """Sandbox, oracle and checks of one lab, and the student's worker of the moment."""
 
     def __init__(self, lab: Lab, sandbox: Sandbox, course_seed: int, trusted_cpu_s: float | None = None) -> None:
         """Open the oracle; no worker runs yet.
@@ -99,6 +97,7 @@ class Bench:
         self.sandbox = sandbox
         self.course_seed = course_seed
         self.oracle: Oracle = open_oracle(lab, sandbox)
+        self.checks: Checks | None = None  # opened by the first `examine`
         self._submission: Submission | None = None
         self._worker: Worker | None = None
         self._budgets: dict[str, Budget] = {}
@@ -122,6 +121,8 @@ class Bench:
     def close(self) -> None:
         """End all workers but not the sandbox."""
         self._end_worker()
+        if self.checks is not None:
+            self.checks.close()
         self.oracle.close()
 
     def _end_worker(self) -> None:
@@ -185,62 +186,19 @@ class ReloadError(Exception):
 
 def examine(bench: Bench, submission: Submission, tasks: Sequence[str] | None = None) -> Examination:
     """Run the lab's checks (of `tasks`, or all) on `submission`; CourseError when checks.py itself is wrong."""
-    import pytest
+    from grader.checking.collected import Checks  # imports pytest
+    from grader.checking.plugin import Sitting
 
-    from grader.checking.plugin import ChecksPlugin  # imports pytest
-
-    plugin = ChecksPlugin(bench, submission, tasks)
-    seconds = bench.lab.manifest.limits.cpu_s * len(bench.lab.tasks) * 8 + 120
-    with _quiet_pytest(bench.lab.root) as empty_ini:
-        code = pytest.main(
-            [
-                *("-c", str(empty_ini), "--rootdir", str(bench.lab.folder.parent)),
-                *("--import-mode=importlib", "--noconftest", "--assert=plain", "--capture=no"),
-                *("-p", "no:cacheprovider", "-p", "no:faulthandler", "-p", "no:warnings", "-p", "pytest_timeout"),
-                # What they would find is ours to find in the tests; here they cost a garbage collection a check each.
-                *("-p", "no:unraisableexception", "-p", "no:threadexception", "--tb=no"),
-                *("-o", "python_files=checks.py", f"--timeout={seconds:.0f}"),
-                str(bench.lab.checks_path),
-            ],
-            plugins=[plugin],
-        )
-    if plugin.collect_error:
-        raise CourseError(f"{bench.lab.folder.name}/checks.py cannot be collected: {plugin.collect_error}")
-    if isinstance(plugin.fault, MachineError):  # nothing ran, and nothing would run for anybody else
-        raise plugin.fault
-    examination = plugin.examination()
-    examination.interrupted = code == pytest.ExitCode.INTERRUPTED
-    if code in (pytest.ExitCode.INTERNAL_ERROR, pytest.ExitCode.USAGE_ERROR):
-        raise InternalError(f"pytest ended with code {int(code)} on {bench.lab.folder.name}/checks.py.")
+    sitting = Sitting(bench, submission, tasks)
+    interrupted = False
+    try:
+        if bench.checks is None or bench.checks.closed:
+            bench.checks = Checks(bench.lab)
+        bench.checks.run(sitting)
+    except KeyboardInterrupt:
+        interrupted = True
+    if isinstance(sitting.fault, MachineError):  # nothing ran, and nothing would run for anybody else
+        raise sitting.fault
+    examination = sitting.examination()
+    examination.interrupted = interrupted
     return examination
-
-
-@contextlib.contextmanager
-def _quiet_pytest(course_root: Path):  # type: ignore[no-untyped-def]
-    """Shut out every other configuration of pytest, and swallow its output: pytest-timeout needs the reporter."""
-    variables = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": None, "PYTEST_PLUGINS": None}
-    before = {name: os.environ.get(name) for name in variables}
-    path, bytecode, modules = sys.path[:], sys.dont_write_bytecode, set(sys.modules)
-    with tempfile.TemporaryDirectory(prefix="alphabar-") as folder:
-        empty_ini = Path(folder) / "pytest.ini"
-        empty_ini.write_text("[pytest]\n", encoding="utf-8")
-        _set(variables)
-        sys.path.insert(0, str(course_root))
-        sys.dont_write_bytecode = True
-        try:
-            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-                yield empty_ini
-        finally:
-            sys.path[:], sys.dont_write_bytecode = path, bytecode
-            _set(before)
-            # Another course may have a checks.py of the same name.
-            for name in [n for n in sys.modules if n not in modules and n.split(".")[-1] == "checks"]:
-                del sys.modules[name]
-
-
-def _set(variables: Mapping[str, str | None]) -> None:
-    for name, value in variables.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value

@@ -1,10 +1,13 @@
+import dataclasses
 import re
 
 import pytest
 
-from grader.errors import CourseError, MachineError
+from grader.checking.session import Bench
+from grader.errors import CourseError, InternalError, MachineError
 from grader.grading import Job, grade, open_bench
 from grader.results import for_student
+from grader.sandbox.client import Error
 from grader.sandbox.launcher import Sandbox
 from grader.submission import parse
 from tests import toy
@@ -226,8 +229,12 @@ def test_a_reference_that_raises_asks_for_an_exception(grade_toy):
             "which lab.toml does not list",
         ),
         ("from grader.kit import check\n@check('scale')\ndef test_x(compare):\n    pass\n", "test_x has no docstring"),
+        (
+            "from grader.kit import check\nclass TestX:\n    @check('scale')\n    def test_x(self):\n        'Doc.'\n",
+            "test_x is a method; write it as a function",
+        ),
     ],
-    ids=["import", "syntax", "unmarked", "no such task", "no docstring"],
+    ids=["import", "syntax", "unmarked", "no such task", "no docstring", "method"],
 )
 def test_a_wrong_checks_file_is_a_course_error(grade_toy, checks, says):
     with pytest.raises(CourseError) as caught:
@@ -249,6 +256,84 @@ def test_a_required_layer_that_is_missing_is_the_machines(tmp_path):
         pytest.raises(MachineError, match="The sandbox is required"),
     ):
         grade(Job(lab, parse(REFERENCE.encode(), "lab01.py")), bench)
+
+
+# One submission after another
+
+
+@pytest.fixture
+def bench(sandbox, tmp_path):
+    remembers = '''
+
+SEEN = []
+
+
+@check("scale")
+def test_memory(compare):
+    """Nothing is remembered."""
+    SEEN.append(1)
+    assert SEEN == [1]
+'''
+    with open_bench(toy.make(tmp_path / "course", checks=CHECKS + remembers).lab("lab01"), 7, sandbox) as opened:
+        yield opened
+
+
+def graded_on(bench, source=REFERENCE, tasks=None):
+    result = grade(Job(bench.lab, parse(source.encode(), "lab01.py"), tasks), bench)
+    return outcomes(result), result
+
+
+def test_nothing_passes_from_one_submission_to_the_next(bench):
+    right, _ = graded_on(bench)
+    assert set(right.values()) == {"passed"} and "scale.memory" in right
+    wrong, _ = graded_on(bench, REFERENCE.replace("x * factor", "x + factor"))
+    assert wrong["scale.plain"] == "failed" and wrong["scale.memory"] == "passed"
+    assert set(graded_on(bench, tasks=["jitter"])[0]) == {"jitter.draws"}
+    assert graded_on(bench)[0] == right
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("pytest's own")])
+def test_after_an_interruption_or_a_fault_the_next_submission_is_graded(bench, monkeypatch, error):
+    def breaks_off(sitting):
+        raise error
+
+    right, _ = graded_on(bench)
+    kept = bench.checks
+    with monkeypatch.context() as patch:
+        patch.setattr("grader.checking.plugin.Sitting.load", breaks_off)
+        if isinstance(error, KeyboardInterrupt):
+            assert graded_on(bench)[1].problem.kind == "interrupted"
+        else:
+            with pytest.raises(InternalError, match="pytest broke off"):
+                graded_on(bench)
+    assert kept.closed
+    assert graded_on(bench)[0] == right
+
+
+def test_a_file_whose_process_was_killed_while_it_loaded_is_loaded_once_more(bench, monkeypatch):
+    seated = []
+
+    def killed_once(self, submission, seat=Bench.seat):
+        loaded = seat(self, submission)
+        seated.append(loaded)
+        if len(seated) > 1:
+            return loaded
+        self.student_worker()._process.kill()
+        return dataclasses.replace(loaded, error=Error("", "the system killed the process", (), None, "crashed"))
+
+    right, _ = graded_on(bench)
+    monkeypatch.setattr(Bench, "seat", killed_once)
+    assert graded_on(bench)[0] == right and len(seated) == 2
+
+
+def test_a_name_does_not_depend_on_whether_the_process_of_an_edit_was_killed(bench):
+    source = REFERENCE.replace("x * factor", "x + factor")
+    _, result = graded_on(bench, source)
+    assert result.tasks[0].diagnosis.misconceptions == [["adds"]]
+    bench.oracle.forget()
+    bench.oracle._edited[1]._process.kill()
+    _, again = graded_on(bench, source)
+    assert again.tasks[0].diagnosis == result.tasks[0].diagnosis
 
 
 # Seeds
