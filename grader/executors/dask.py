@@ -65,13 +65,16 @@ class DaskExecutor:
                     "distributed.scheduler.allowed-failures": ALLOWED_FAILURES,
                 }
             ):
-                self._cluster = LocalCluster(
-                    n_workers=jobs,
-                    threads_per_worker=1,
-                    host="127.0.0.1",
-                    dashboard_address="127.0.0.1:0",
-                    silence_logs=logging.CRITICAL,
-                )
+                try:
+                    self._cluster = LocalCluster(
+                        n_workers=jobs,
+                        threads_per_worker=1,
+                        host="127.0.0.1",
+                        dashboard_address="127.0.0.1:0",
+                        silence_logs=logging.CRITICAL,
+                    )
+                except RuntimeError as error:  # one of its processes was killed, say
+                    raise MachineError(f"Dask does not start here: {error} Start the command again.") from None
         try:
             self._client: Any = Client(self._cluster or address, timeout=CONNECT_S, set_as_default=False)
             self._client.wait_for_workers(1, timeout=CONNECT_S)

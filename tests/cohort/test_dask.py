@@ -157,3 +157,12 @@ def test_a_scheduler_that_is_not_there_is_said_so(monkeypatch):
     monkeypatch.setattr("grader.executors.dask.CONNECT_S", 0.5)
     with pytest.raises(MachineError, match=r"tcp://127\.0\.0\.1:9"):
         DaskExecutor(SETUP, 1, 100.0, "tcp://127.0.0.1:9")
+
+
+def test_a_cluster_that_does_not_start_is_the_machines(monkeypatch):
+    def killed(**_):
+        raise RuntimeError("Nanny failed to start.")
+
+    monkeypatch.setattr(distributed, "LocalCluster", killed)
+    with pytest.raises(MachineError, match="Dask does not start here: Nanny failed to start"):
+        DaskExecutor(SETUP, 1, 100.0, None)
