@@ -8,6 +8,7 @@ from __future__ import annotations
 import tempfile
 from typing import Self
 
+from grader.errors import MachineError
 from grader.store import source_digest
 
 
@@ -21,11 +22,18 @@ class Sources:
         self._end = 0
 
     def keep(self, source: bytes) -> str:
-        """Keep a file and return its digest, by which it is found again."""
+        """Keep a file and return its digest, by which it is found again; MachineError where there is no room."""
         digest = source_digest(source)
         if digest not in self._places:
-            self._file.seek(self._end)
-            self._file.write(source)
+            try:
+                self._file.seek(self._end)
+                self._file.write(source)
+                self._file.flush()
+            except OSError as error:
+                where = tempfile.gettempdir()
+                raise MachineError(
+                    f"What was handed in cannot be kept in {where}: {error.strerror}. Make room, or set TMPDIR."
+                ) from None
             self._places[digest] = self._end, len(source)
             self._end += len(source)
         return digest

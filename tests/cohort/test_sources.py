@@ -1,4 +1,9 @@
+from pathlib import Path
+
+import pytest
+
 from grader.cohort.sources import Sources
+from grader.errors import MachineError
 from grader.store import source_digest
 
 
@@ -12,3 +17,12 @@ def test_files_come_back_as_they_were_in_any_order_and_equal_ones_are_kept_once(
         assert [sources.read(digest) for digest in digests] == files
         assert [sources.size(digest) for digest in digests] == [10_000, 0, 3, 10_000]
         assert sources._file.seek(0, 2) == 10_000 + 3 + 7
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_the_machines():
+    with Sources() as sources, Path("/dev/full").open("r+b", buffering=0) as full:
+        sources._file.close()
+        sources._file = full
+        with pytest.raises(MachineError, match=r"No space left on device\. Make room, or set TMPDIR"):
+            sources.keep(b"x = 1")
