@@ -1,8 +1,6 @@
 """The reference of lab 01 against diffusers, golden tensors, identities and calculations by hand."""
 
 import math
-import runpy
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,12 +13,13 @@ from diffusers import (
 )
 from diffusers.schedulers.scheduling_ddpm import rescale_zero_terminal_snr
 from diffusers.training_utils import compute_snr
-from safetensors.torch import load_file
 
-ROOT = Path(__file__).parents[2]
-LAB = runpy.run_path(str(ROOT / "reference" / "lab01_forward_noise.py"))
-RECIPE = runpy.run_path(str(ROOT / "fixtures" / "recipes" / "golden_lab01.py"))
-GOLDEN = load_file(RECIPE["GOLDEN"])
+from tests.labs import witness
+from tests.labs.witness import normal
+
+LAB = vars(witness.reference("lab01"))
+RECIPE = vars(witness.recipe("lab01"))
+GOLDEN = witness.golden("lab01")
 
 make_betas, noise_levels, add_noise = LAB["make_betas"], LAB["noise_levels"], LAB["add_noise"]
 training_target, zero_terminal_snr = LAB["training_target"], LAB["zero_terminal_snr"]
@@ -31,10 +30,6 @@ KINDS = ["linear", "scaled_linear", "squaredcos_cap_v2"]
 linear = torch.linspace(1e-4, 0.02, 1000)
 
 
-def normal(seed, *shape):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
 @pytest.mark.parametrize("schedule", ["linear", "scaled_linear", "squaredcos_cap_v2"])
 @pytest.mark.parametrize("shape", [(3, 5), (3, 7, 5), (3, 4, 5, 7), (3, 2, 3, 5, 7)])
 def test_add_noise_equals_diffusers_bit_for_bit(schedule, shape):
@@ -43,13 +38,6 @@ def test_add_noise_equals_diffusers_bit_for_bit(schedule, shape):
     for t in torch.arange(0, 1000, 3).split(3):
         if len(t) == 3:
             assert torch.equal(add_noise(x0, noise, t, scheduler.betas), scheduler.add_noise(x0, noise, t))
-
-
-def test_golden_file_comes_from_diffusers():
-    made = RECIPE["make"]()
-    assert made.keys() == GOLDEN.keys()
-    for name, value in made.items():
-        torch.testing.assert_close(value, GOLDEN[name], atol=2e-5, rtol=2e-5)
 
 
 @pytest.mark.parametrize("case", RECIPE["CASES"])

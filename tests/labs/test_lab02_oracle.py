@@ -1,28 +1,14 @@
 """The reference of lab 02 against diffusers, golden tensors, identities and a calculation by hand."""
 
-import runpy
-from pathlib import Path
-
 import pytest
 import torch
 from diffusers import DDPMScheduler
-from safetensors.torch import load_file
 
-ROOT = Path(__file__).parents[2]
-LAB = runpy.run_path(str(ROOT / "reference" / "lab02_denoising_step.py"))
-RECIPE = runpy.run_path(str(ROOT / "fixtures" / "recipes" / "golden_lab02.py"))
-GOLDEN = load_file(RECIPE["GOLDEN"])
+from tests.labs import witness
+from tests.labs.witness import normal, seeded
 
-ddpm_step = LAB["ddpm_step"]
+ddpm_step = witness.reference("lab02").ddpm_step
 linear = torch.linspace(1e-4, 0.02, 1000)
-
-
-def normal(seed, *shape):
-    return torch.randn(shape, generator=seeded(seed))
-
-
-def seeded(seed):
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
@@ -50,16 +36,9 @@ def test_equals_diffusers_one_step_at_a_time():
         assert torch.equal(ddpm_step(eps, t, t - 1, x_t, scheduler.betas, True, seeded(t)), expected), t
 
 
-def test_golden_file_comes_from_diffusers():
-    made = RECIPE["make"]()
-    assert made.keys() == GOLDEN.keys()
-    for name, value in made.items():
-        torch.testing.assert_close(value, GOLDEN[name], atol=2e-5, rtol=2e-5)
-
-
-@pytest.mark.parametrize("case", RECIPE["CASES"])
+@pytest.mark.parametrize("case", witness.recipe("lab02").CASES)
 def test_gives_the_golden_tensors(case):
-    golden = {key.split("/")[1]: value for key, value in GOLDEN.items() if key.startswith(f"{case}/")}
+    golden = witness.case("lab02", case)
     generator = seeded(golden["seed"].item())
     t, t_prev, clip = golden["t"].item(), golden["t_prev"].item(), golden["clip"].item()
     x_prev = ddpm_step(golden["model_output"], t, t_prev, golden["x_t"], golden["betas"], clip, generator)

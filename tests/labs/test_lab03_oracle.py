@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
-from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
-ROOT = Path(__file__).parents[2]
+from tests.labs import witness
+from tests.labs.witness import normal as randn
 
 # diffusers 0.42 with numpy 2
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
 
 
-def load(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-reference = load(ROOT / "reference" / "lab03_scheduler.py")
-scenarios = load(ROOT / "exercises" / "lab03_scheduler" / "scenarios.py")
-recipe = load(ROOT / "fixtures" / "recipes" / "golden_lab03.py")
-GOLDEN = load_file(ROOT / "fixtures" / "golden" / "lab03.safetensors")
-RUNS = sorted({name.rsplit(".", 1)[0] for name in GOLDEN})
+reference, scenarios, recipe = witness.reference("lab03"), witness.scenarios("lab03"), witness.recipe("lab03")
+RUNS = sorted({name.split("/")[0] for name in witness.golden("lab03")})
 
 
 def walk(sigmas, x, noise):
@@ -38,10 +24,6 @@ def walk(sigmas, x, noise):
     for eps in noise:
         samples.append(solver.step(eps, samples[-1]))
     return torch.stack(samples)
-
-
-def randn(seed, *shape):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize("karras", [False, True])
@@ -68,15 +50,9 @@ def test_diffusers_half_precision(dtype, atol, rtol):
 
 @pytest.mark.parametrize("run", RUNS)
 def test_golden(run):
-    ours = walk(GOLDEN[f"{run}.sigmas"], GOLDEN[f"{run}.samples"][0], GOLDEN[f"{run}.noise"])
-    torch.testing.assert_close(ours, GOLDEN[f"{run}.samples"], atol=5e-5, rtol=5e-5)
-
-
-def test_golden_comes_from_diffusers():
-    made = recipe.golden()
-    assert made.keys() == GOLDEN.keys()
-    for name, tensor in made.items():
-        torch.testing.assert_close(tensor, GOLDEN[name], atol=5e-5, rtol=5e-5)
+    golden = witness.case("lab03", run)
+    ours = walk(golden["sigmas"], golden["samples"][0], golden["noise"])
+    torch.testing.assert_close(ours, golden["samples"], atol=5e-5, rtol=5e-5)
 
 
 @pytest.mark.parametrize("steps", [1, 4, 20])

@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
-from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
-ROOT = Path(__file__).parents[2]
+from tests.labs import witness
 
-
-def load(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-attention = load(ROOT / "reference" / "lab10_memory.py").query_chunked_attention
-recipe = load(ROOT / "fixtures" / "recipes" / "golden_lab10.py")
-GOLDEN = load_file(ROOT / "fixtures" / "golden" / "lab10.safetensors")
-RUNS = sorted({name.rsplit(".", 1)[0] for name in GOLDEN})
+attention = witness.reference("lab10").query_chunked_attention
+RUNS = sorted({name.split("/")[0] for name in witness.golden("lab10")})
 
 
 def inputs(seed, batch, heads, n, m, d, dtype=torch.float32):
@@ -66,15 +51,8 @@ def test_half_precision(dtype, atol, rtol):
 @pytest.mark.parametrize("run", RUNS)
 @pytest.mark.parametrize("chunk", [1, 4, 100])
 def test_golden(run, chunk):
-    q, k, v, out = (GOLDEN[f"{run}.{name}"] for name in ("q", "k", "v", "out"))
+    q, k, v, out = (witness.case("lab10", run)[name] for name in ("q", "k", "v", "out"))
     torch.testing.assert_close(attention(q, k, v, chunk), out, atol=2e-5, rtol=2e-5)
-
-
-def test_golden_comes_from_torch():
-    made = recipe.golden()
-    assert made.keys() == GOLDEN.keys()
-    for name, tensor in made.items():
-        torch.testing.assert_close(tensor, GOLDEN[name], atol=2e-5, rtol=2e-5)
 
 
 def test_chunk_does_not_show():
