@@ -63,8 +63,7 @@ class Compare(_Side):
 
     def _do(self, call: Call) -> Any:
         oracle = self._bench.oracle
-        worker = self._bench.student_worker()
-        worker.ask(call.request)
+        worker = self._bench.ask_student(call, self._context.task)
         oracle.ask(call)  # both run at the same time
         yours = self._bench.student_answer(worker, self._context)
         expected = oracle.answer(call)
@@ -81,8 +80,7 @@ class Student(_Side):
     """Calls the student's code alone and returns its value."""
 
     def _do(self, call: Call) -> Any:
-        worker = self._bench.student_worker()
-        worker.ask(call.request)
+        worker = self._bench.ask_student(call, self._context.task)
         yours = self._bench.student_answer(worker, self._context)
         self._context.note(call, yours, None, True, 0.0)
         if yours.error:

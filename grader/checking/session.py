@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from grader.checking.calls import Call, Exchange
 from grader.checking.oracle import Oracle, open_oracle
 from grader.checking.proxy import exchange
+from grader.checking.repeat import Led
 from grader.course import Lab
 from grader.errors import GraderError, MachineError
 from grader.kit import CheckMark
@@ -36,6 +37,7 @@ class Verdict:
     frames: list[Frame] = field(default_factory=list)
     output: str = ""
     unstable: bool = False
+    keeps: bool = False  # wrong after other calls only: see checking/repeat.py
     seconds: float = 0.0
 
 
@@ -100,7 +102,9 @@ class Bench:
         self.checks: Checks | None = None  # opened by the first `examine`
         self._submission: Submission | None = None
         self._worker: Worker | None = None
+        self._trail: list[Mapping[str, Any]] = []  # what the worker of the moment has been asked
         self._budgets: dict[str, Budget] = {}
+        self._leading: dict[str, Budget] = {}
 
     def seat(self, submission: Submission) -> Answer:
         """Give `submission` its worker and load it; return how loading went."""
@@ -108,6 +112,8 @@ class Bench:
         self._submission = submission
         cpu_s = self.lab.manifest.limits.cpu_s if self.trusted_cpu_s is None else self.trusted_cpu_s
         self._budgets = {task.id: Budget(cpu_s) for task in self.lab.tasks}
+        self._leading = {task.id: Budget(cpu_s) for task in self.lab.tasks}
+        self._trail = []
         if self._worker is not None:
             return self._worker.replace(submission.source)
         self._worker, loaded = self._start()
@@ -130,14 +136,50 @@ class Bench:
             self._worker.close()
         self._worker = None
 
-    def student_worker(self) -> Worker:
-        """Return a live worker with the submission loaded, a new one after a crash."""
+    def student_worker(self, budget: Budget) -> Worker:
+        """Return a live worker with the submission loaded; loading it again after a crash spends `budget`."""
         if self._worker is None or not self._worker.alive:
             self.dismiss()
-            self._worker, loaded = self._start()
+            self._trail = []
+            self._worker, loaded = self._start(budget)
             if loaded.error:
                 raise ReloadError(loaded.error)
         return self._worker
+
+    def ask_student(self, call: Call, task: str) -> Worker:
+        """Send a call to the student's worker, and keep it in mind."""
+        worker = self.student_worker(self.budget(task))
+        worker.ask(call.request)
+        self._trail.append(call.request)
+        return worker
+
+    @property
+    def trail(self) -> Sequence[Mapping[str, Any]]:
+        """What the student's worker of the moment has been asked since it loaded the submission, in order."""
+        return tuple(self._trail)
+
+    @property
+    def has_worker(self) -> bool:
+        """Whether the student's worker of the moment can be asked more."""
+        return self._worker is not None and self._worker.alive
+
+    def lead(self, trail: Sequence[Mapping[str, Any]], task: str) -> Led:
+        """Take a new worker through the calls of `trail`; each task may spend its time once more on that."""
+        budget = self._leading[task]
+        self.dismiss()
+        if budget.exhausted:
+            return "spent"
+        try:
+            worker = self.student_worker(budget)
+        except ReloadError as error:
+            return "spent" if error.error.kind == "timed_out" else "ended"
+        for request in trail:
+            worker.ask(request)
+            answer = worker.answer(budget)
+            if not worker.alive:
+                return "spent" if answer.error and answer.error.kind == "timed_out" else "ended"
+        self._trail = list(trail)
+        return "done"
 
     def student_answer(self, worker: Worker, context: CheckContext) -> Answer:
         """Wait for the student's answer within the task's budget and keep what was printed."""
@@ -159,7 +201,7 @@ class Bench:
         origin = "visible" if visible else f"course {self.course_seed}"
         return int.from_bytes(hashlib.sha256(f"{origin}/{check_id}".encode()).digest()[:3], "big")
 
-    def _start(self) -> tuple[Worker, Answer]:
+    def _start(self, budget: Budget | None = None) -> tuple[Worker, Answer]:
         assert self._submission is not None
         scenarios = self.lab.scenarios
         limits = self.lab.manifest.limits
@@ -172,7 +214,7 @@ class Bench:
                 memory_mib=limits.memory_mib,
             ),
         )
-        return worker, worker.load()
+        return worker, worker.load(budget)
 
 
 class ReloadError(Exception):

@@ -48,6 +48,7 @@ class Error:
     frames: tuple[Frame, ...]
     line: int | None
     kind: Kind
+    bases: tuple[str, ...] = ()  # of an exception of the student's own: Python's that it is derived from
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class Answer:
     error: Error | None
     output: str
     seconds: float
+    untouched: tuple[str, ...] = ()  # generators among the inputs that nothing was drawn from
 
 
 class Worker:
@@ -112,8 +114,8 @@ class Worker:
         """Whether `close` was called."""
         return self._closed
 
-    def load(self) -> Answer:
-        """Wait until the worker is up, load the scenarios and then the submission."""
+    def load(self, budget: Budget | None = None) -> Answer:
+        """Wait until the worker is up, load the scenarios and then the submission, in the time of `budget` if given."""
         self._wait_until_up()
         if self._scenarios is not None:
             self._ask({"op": "load", "name": "scenarios.py", "role": "scenarios"}, data=self._scenarios)
@@ -121,7 +123,7 @@ class Worker:
             if loaded.error is not None:
                 raise CourseError(f"scenarios.py does not load: {loaded.error.type}: {loaded.error.message}")
         self._ask({"op": "load", "name": self._filename, "role": "submission"}, data=self._source)
-        return self.answer(Budget(LOAD_CPU_S))
+        return self.answer(budget or Budget(LOAD_CPU_S))
 
     def replace(self, source: bytes) -> Answer:
         """Load another source in the same process: for edited references, which are ours and trust each other."""
@@ -181,7 +183,7 @@ class Worker:
             message = raised.message
             if raised.type == "MemoryError" or "can't allocate memory" in message:
                 message = f"used more than {self._memory_mib} MiB of memory"
-            error = Error(raised.type, message, raised.frames, raised.line, "raised")
+            error = Error(raised.type, message, raised.frames, raised.line, "raised", raised.bases)
         return Answer(
             value=reply.value,
             changed=reply.changed,
@@ -190,6 +192,7 @@ class Worker:
             error=error,
             output=self._take_output(),
             seconds=reply.seconds,
+            untouched=reply.untouched,
         )
 
     def _wait_until_up(self) -> None:

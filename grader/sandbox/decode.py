@@ -55,6 +55,7 @@ class Raised:
     message: str
     frames: tuple[Frame, ...]
     line: int | None
+    bases: tuple[str, ...] = ()  # Python's own exceptions that it is derived from
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class Reply:
     value: Any
     changed: dict[str, Any]
     next_draw: dict[str, float]
+    untouched: tuple[str, ...]
     global_rng_moved: bool
     seconds: float
     raised: Raised | None
@@ -86,7 +88,7 @@ def reply(text: bytes, data: bytes) -> Reply:
     if "error" in answer:
         if data:
             raise BadFrame("an error came with data")
-        return Reply(None, {}, {}, False, 0.0, _raised(answer["error"]))
+        return Reply(None, {}, {}, (), False, 0.0, _raised(answer["error"]))
     values = _Values(_tensors(answer.get("tensors", []), data))
     changed, drawn = answer.get("changed", {}), answer.get("next_draw", {})
     if type(changed) is not dict or type(drawn) is not dict or len(changed) + len(drawn) > MAX_NAMES:
@@ -95,6 +97,7 @@ def reply(text: bytes, data: bytes) -> Reply:
         value=values.value(answer.get("value")),
         changed={printable(name, MAX_NAME): values.value(item) for name, item in changed.items()},
         next_draw={printable(name, MAX_NAME): _number(item) for name, item in drawn.items()},
+        untouched=_names(answer.get("untouched", [])),
         global_rng_moved=answer.get("global_rng_moved") is True,
         seconds=_number(answer.get("seconds", 0.0)),
         raised=None,
@@ -124,6 +127,12 @@ def _text(value: Any, limit: int) -> str:
     return printable(value, limit)
 
 
+def _names(values: Any) -> tuple[str, ...]:
+    if type(values) is not list or len(values) > MAX_NAMES:
+        raise BadFrame("a list of names is malformed")
+    return tuple(_text(value, MAX_NAME) for value in values)
+
+
 def _line(value: Any) -> int | None:
     return value if type(value) is int and 0 < value < 1 << 31 else None
 
@@ -141,6 +150,7 @@ def _raised(error: Any) -> Raised:
         message=_text(error.get("message"), MAX_MESSAGE),
         frames=tuple(steps),
         line=_line(error.get("line")),
+        bases=_names(error.get("bases", [])),
     )
 
 

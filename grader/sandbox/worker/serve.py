@@ -5,26 +5,32 @@ From the moment a source is loaded nothing in this process is trusted; the judge
 
 from __future__ import annotations
 
-import io
+import builtins
 import linecache
 import os
 import sys
 import time
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 from . import frames
 from .codec import Encoder, decode, refused, tensors
 from .errors import describe
 from .inputs import Inputs, by_name
+from .output import Output
 
-CHANNEL = 3
+CHANNEL, STDOUT = 3, 1
 
 _exit, _clock = os._exit, time.perf_counter
 
 
 class Undefined(Exception):
     """The request names something that the source does not define."""
+
+
+def leave(code: object = None) -> NoReturn:
+    """End the program, as `exit` and `quit` do in any Python."""
+    raise SystemExit(code)
 
 
 class Worker:
@@ -36,12 +42,14 @@ class Worker:
         self.scenarios: ModuleType | None = None
         self.filename = ""
         self.lines: list[str] = []
+        self.left_at: int | None = None  # the line of an exit() that ended the submission's file
 
     def load(self, name: str, role: str, source: bytes) -> None:
-        """Run a source file as a module of its own."""
+        """Run a source file as a module of its own; exit() ends it there, as it ends a script."""
         if role == "submission":
             self.filename = name
             self.lines = source.decode("utf-8", "replace").splitlines()
+            self.left_at = None
         # Dataclasses and typing look a class's module up in sys.modules, so it stands there under its own name.
         module = ModuleType(name.removesuffix(".py"))
         module.__file__ = name
@@ -49,7 +57,12 @@ class Worker:
         linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
         code = compile(source, name, "exec", dont_inherit=True)
         sys.modules[module.__name__] = module
-        exec(code, module.__dict__)
+        try:
+            exec(code, module.__dict__)
+        except SystemExit as left:
+            if role != "submission":
+                raise
+            self.left_at = describe(left, self.filename, self.lines)["line"]
         if role == "submission":
             self.submission = module
         else:
@@ -61,11 +74,11 @@ class Worker:
         args = [decode(item, literals) for item in request.get("args", [])]
         kwargs = {name: decode(item, literals) for name, item in request.get("kwargs", {}).items()}
         if request["op"] == "play":
-            function = self._named(self.scenarios, "scenarios.py", request["scenario"])
+            function = self._named(self.scenarios, "scenarios.py", request["scenario"], None)
             named = kwargs
             args = [self.submission, *args]
         else:
-            function = self._named(self.submission, self.filename, request["function"])
+            function = self._named(self.submission, self.filename, request["function"], self.left_at)
             named = by_name(request.get("names", []), args, kwargs)
         inputs = Inputs(named)
         start = _clock()
@@ -75,6 +88,7 @@ class Worker:
         return {
             "value": encoder.value(result),
             "changed": inputs.changed(encoder),
+            "untouched": inputs.untouched(),
             "next_draw": inputs.next_draw(),
             "global_rng_moved": moved,
             "tensors": encoder.table,
@@ -82,9 +96,10 @@ class Worker:
         }
 
     @staticmethod
-    def _named(module: ModuleType | None, filename: str, name: str) -> Any:
+    def _named(module: ModuleType | None, filename: str, name: str, left_at: int | None) -> Any:
         if module is None or name not in module.__dict__:
-            raise Undefined(f"{filename} defines no {name}")
+            early = f": the file ends at line {left_at}, before it" if left_at else ""
+            raise Undefined(f"{filename} defines no {name}{early}")
         return module.__dict__[name]
 
     def answer(self, request: dict[str, Any], data: bytes, encoder: Encoder) -> dict[str, Any]:
@@ -103,8 +118,9 @@ class Worker:
 def serve(channel: int, report: dict[str, Any]) -> None:
     """Say that the worker is up and which layers hold it, then answer until the judge hangs up. Never returns."""
     worker = Worker()
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)  # so that it keeps its place among lines of stderr
+    output = Output(STDOUT)
+    sys.stdout, sys.stderr = output.stream("surrogateescape"), output.stream("backslashreplace")
+    builtins.exit = builtins.quit = leave  # type: ignore[assignment]  # the module that makes them is not loaded here
     frames.send(channel, 0, {"up": report})
     while True:
         received = frames.receive(channel)
@@ -118,6 +134,7 @@ def serve(channel: int, report: dict[str, Any]) -> None:
                 stream.flush()
             except BaseException:  # the student closed or replaced it; what was printed is lost, the answer is not
                 continue
+        output.answered()
         try:
             frames.send(channel, sequence, answer, encoder.chunks)
         except (frames.BadFrame, ValueError, TypeError, RecursionError):
