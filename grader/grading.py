@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 from grader import __version__
 from grader.checking import diagnosis, drawing
-from grader.checking.plugin import error_sentence
+from grader.checking.sentences import error_sentence
 from grader.checking.session import Bench, Examination, examine
 from grader.course import Lab
 from grader.manifest import Task
@@ -101,7 +101,7 @@ def assess(job: Job, bench: Bench, *, diagnose: bool = True) -> tuple[LabResult,
         score=total((t.earned, t.possible) for t in tasks),
         tasks=tasks,
         checks=checks,
-        problem=_problem(seen),
+        problem=_problem(seen, bench),
         environment=_environment(bench, durations, seen),
     )
     return result, seen
@@ -206,7 +206,7 @@ def _diagnosis(
     return diagnosis.diagnose(seen.scripts.get(task.id, []), bench.oracle, edits, returns, failed)
 
 
-def _problem(seen: Examination) -> Problem | None:
+def _problem(seen: Examination, bench: Bench) -> Problem | None:
     if seen.fault is not None:
         return Problem(kind="grader_error", message=str(seen.fault))
     if seen.interrupted:
@@ -215,7 +215,7 @@ def _problem(seen: Examination) -> Problem | None:
     if error is None:
         return None
     kinds = {"raised": "import_error", "timed_out": "import_timed_out"}
-    message = error_sentence(error, visible=True)
+    message = error_sentence(error, True, bench.sandbox.libraries)
     if error.frames:
         message += f"\n    {error.frames[-1][2].strip()}"
     return Problem(kind=kinds.get(error.kind, "import_crashed"), message=message, line=error.line)

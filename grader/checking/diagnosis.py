@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from grader.checking.calls import Exchange
-from grader.checking.compare import compare
+from grader.checking.compare import compare, told_apart
 from grader.checking.oracle import Oracle
 from grader.manifest import Misconception
 from grader.results import Diagnosis
@@ -153,7 +153,7 @@ def _relation(yours: Tensor, expected: Tensor) -> str | None:
         return "all zeros"
     scale = float((a * b).sum() / (b * b).sum()) if b.any() else 0.0
     if scale and same(scale * b):
-        return f"the expected one times {scale:.3g}"
+        return f"the expected one times {told_apart(scale, 1.0)[0]}"
     if same(b + float((a - b).mean())):
         return "the expected one plus a constant"
     for first, second in itertools.combinations(range(b.ndim), 2):

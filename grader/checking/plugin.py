@@ -4,7 +4,6 @@ what came of each.
 
 from __future__ import annotations
 
-import builtins
 import re
 import time
 from collections.abc import Generator, Sequence
@@ -17,6 +16,7 @@ from grader.checking.compare import compare
 from grader.checking.keeps import keeps
 from grader.checking.proxy import Compare, Mismatch, Reference, Student, StudentError
 from grader.checking.repeat import Led, sentence, settle
+from grader.checking.sentences import error_sentence
 from grader.checking.session import Bench, CheckContext, Examination, Found, ReloadError, Verdict
 from grader.course import Lab
 from grader.errors import CourseError, GraderError
@@ -110,7 +110,8 @@ class Sitting:
         self.bench = bench
         self.fault: GraderError | None = None
         self._submission = submission
-        self._unfit = {t.id: submission.unfit(t.id, t.signature) for t in bench.lab.tasks}
+        known = [task.id for task in bench.lab.tasks]
+        self._unfit = {t.id: submission.unfit(t.id, t.signature, known) for t in bench.lab.tasks}
         self._tasks = tasks
         self._loaded: Answer | None = None
         self._found: list[Found] = []
@@ -286,11 +287,13 @@ class Sitting:
             return Verdict("failed", d.detail if visible else d.says, evidence)
         if isinstance(exception, (StudentError, ReloadError)):
             error = exception.error
-            call = str(exception.call) if isinstance(exception, StudentError) else None
+            call = exception.call if isinstance(exception, StudentError) else None
             return Verdict(
                 "timed_out" if error.kind == "timed_out" else "crashed",
-                error_sentence(error, visible),
-                Evidence(call=call, yours=f"{error.type}: {error.message}" if error.type else error.message),
+                error_sentence(error, visible, self.bench.sandbox.libraries, call),
+                Evidence(
+                    call=call and str(call), yours=f"{error.type}: {error.message}" if error.type else error.message
+                ),
                 frames_of(error, self._submission),
             )
         if isinstance(exception, AssertionError):
@@ -300,22 +303,6 @@ class Sitting:
         # Anything else is ours: an error in checks.py, or pytest-timeout's backstop.
         detail = Evidence(yours=f"{type(exception).__name__}: {exception}")
         return Verdict("grader_error", OUR_FAULT, detail)
-
-
-def error_sentence(error: Error, visible: bool) -> str:
-    """Return what a student reads of an error; of a hidden check nothing whose words their code could choose."""
-    if error.kind == "raised":
-        if not visible:
-            return f"Your code raised {error.type if _is_builtin(error.type) else 'an exception'}."
-        return f"{error.type}: {error.message}" if error.message else f"Your code raised {error.type}."
-    if error.kind == "protocol" and not visible:
-        return "Your code sent something that is not an answer."
-    return error.message
-
-
-def _is_builtin(name: str) -> bool:
-    found = getattr(builtins, name, None)
-    return isinstance(found, type) and issubclass(found, BaseException)
 
 
 def frames_of(error: Error, submission: Submission) -> list[Frame]:
