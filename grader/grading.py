@@ -18,6 +18,7 @@ from grader.checking import diagnosis, drawing
 from grader.checking.sentences import error_sentence
 from grader.checking.session import Bench, Examination, examine
 from grader.course import Lab
+from grader.headline import headline, worst_first
 from grader.manifest import Task
 from grader.results import (
     CheckResult,
@@ -173,6 +174,7 @@ def _check_results(task: Task, seen: Examination) -> list[CheckResult]:
                 frames=verdict.frames,
                 output=verdict.output,
                 unstable=verdict.unstable,
+                keeps=verdict.keeps,
             )
         )
     return results
@@ -190,20 +192,28 @@ def _task_result(
         earned=earned(checks),
         possible=round(sum(check.possible for check in checks), 2),
         state=state([check.outcome for check in checks]),
-        diagnosis=_diagnosis(task, checks, seen, bench, defined.returns if defined else ()) if diagnose else None,
+        diagnosis=_diagnosis(task, checks, seen, job, bench) if diagnose else None,
     )
 
 
 def _diagnosis(
-    task: Task, checks: Sequence[CheckResult], seen: Examination, bench: Bench, returns: Sequence[int]
+    task: Task, checks: Sequence[CheckResult], seen: Examination, job: Job, bench: Bench
 ) -> Diagnosis | None:
-    # A name rests on all calls of the task, each with a verdict that can be relied on.
-    settled = not (seen.interrupted or any(check.unstable or check.outcome == "grader_error" for check in checks))
-    if not settled or not any(check.outcome in ("failed", "crashed") for check in checks):
+    failed = [check for check in checks if check.outcome in ("failed", "crashed", "timed_out")]
+    if seen.interrupted or not failed or any(check.outcome == "grader_error" for check in checks):
         return None
+    script = seen.scripts.get(task.id, [])
+    if not script:  # it was not called, and every check says why
+        return Diagnosis(misconceptions=[], says=failed[0].message or "")
+    defined = job.submission.definitions.get(task.id)
+    returns = defined.returns if defined else ()
+    line = returns[0] if len(returns) == 1 else defined.line if defined else None
+    says = headline(worst_first(failed)[0], job.submission.filename, line)
+    # A name rests on all calls of the task, each with a verdict that can be relied on.
+    if any(check.unstable or check.keeps for check in checks):
+        return Diagnosis(misconceptions=[], says=says)
     edits = [edit for edit in bench.oracle.misconceptions if edit.task == task.id]
-    failed = [check.id for check in checks if check.outcome != "passed"]
-    return diagnosis.diagnose(seen.scripts.get(task.id, []), bench.oracle, edits, returns, failed)
+    return diagnosis.diagnose(script, bench.oracle, edits, says, returns, [check.id for check in failed])
 
 
 def _problem(seen: Examination, bench: Bench) -> Problem | None:

@@ -56,6 +56,39 @@ def scenario_call(name: str, kwargs: dict[str, Any], **judged: Any) -> Call:
     return Call({"op": "play", "scenario": name, "kwargs": kwargs}, **judged)
 
 
+def axes(call: Call) -> int:
+    """Return the largest number of axes that a tensor among the inputs has; 0 where there is none that is known."""
+    return _axes([call.request.get("args", []), call.request["kwargs"]])
+
+
+def _axes(value: Any) -> int:
+    if isinstance(value, np.ndarray):
+        return value.ndim
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        return max(map(_axes, value), default=0)
+    return _recipe_axes(value) if isinstance(value, Recipe) else 0
+
+
+def _recipe_axes(recipe: Recipe) -> int:
+    first = recipe.args[0] if recipe.args else None
+    match recipe.op:
+        case "randn" | "rand" | ".reshape" | ".expand":
+            return len(recipe.args) - 1
+        case "zeros" | "ones":
+            return len(recipe.args)
+        case "arange" | "linspace" | "linear_betas" | "scaled_linear_betas" | "alphas_cumprod":
+            return 1
+        case "tensor":
+            return np.ndim(0 if first is None else first)
+        case ".getitem":
+            return max(_axes(first) - 1, 0)
+        case ".to" | ".on" | ".transpose" | ".contiguous" | ".clamp" | ".requires_grad_" | ".mul" | ".add" | "array":
+            return _axes(first)
+    return 0
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, Recipe):
         return {"$recipe": [value.op, value.args, value.kwargs]}

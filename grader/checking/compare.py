@@ -247,10 +247,7 @@ def _numbers(yours: Any, expected: Any, where: str, limits: tuple[float, float])
         return units
     mine, wanted = told_apart(float(a[worst]), float(b[worst]))
     off = rounded(float(error[worst]))
-    if worst:
-        place = f"values{at} differ, most at {[int(i) for i in worst]}"
-    else:
-        place = f"value{at} differs"
+    place = f"values{at} differ, most at {[int(i) for i in worst]}" if worst else f"value{at} differs"
     detail = f"The {place}: {mine}, expected {wanted}, off by {off}."
     says = f"The values{at} differ from the expected ones."
     return Difference(where, says, detail, units, float(off), mine, wanted)

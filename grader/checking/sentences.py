@@ -1,4 +1,4 @@
-"""What a student reads where the code raised, crashed or hung; of a hidden check nothing whose words it could choose."""
+"""What a student reads where the code raised, crashed or hung; of a hidden check nothing that the code could word."""
 
 from __future__ import annotations
 

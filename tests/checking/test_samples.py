@@ -66,9 +66,12 @@ def test_half_done_earns_what_is_done_and_is_told_where_it_stands(graded):
     assert named(result) == {"checkpoint_calls": [["forward_at_inference"]]}
     wrong = {check.id.rsplit(".", 1)[-1] for check in result.checks if check.outcome in ("failed", "crashed")}
     assert {"sequences", "videos"} <= wrong  # a reshape for images breaks on these
-    (betas,) = (task.diagnosis.says for task in result.tasks if task.id == "make_betas")
+    told = {task.id: task.diagnosis for task in result.tasks if task.diagnosis}
+    (right,) = (says for says in told["make_betas"].facts if says.startswith("Right already: "))
     # It asks for the cosine schedule too and asserts what must hold of each: no answer differs from the reference's.
-    assert "Right already: linear, linear with other ends" in betas and "betas are variances" not in betas
+    assert "linear with other ends" in right and "betas are variances" not in right
+    assert told["make_betas"].says.startswith("lab01.py, line 26: ValueError: cosine: later. What fails: ")
+    assert "It works for inputs of four axes only: every call with others breaks." in told["add_noise"].facts
 
 
 @pytest.mark.parametrize(
