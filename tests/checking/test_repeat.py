@@ -191,7 +191,9 @@ def killed(bench, monkeypatch, *when):
     def counted(self, call, task):
         calls.append(call)
         if len(calls) in when:
-            self.student_worker(self.budget(task))._process.kill()
+            process = self.student_worker(self.budget(task))._process
+            process.kill()
+            assert process.exit(60) is not None
         return ask(self, call, task)
 
     monkeypatch.setattr(Bench, "ask_student", counted)
