@@ -28,6 +28,7 @@ from grader.recipes import (
     randn,
     scaled_linear_betas,
     tensor,
+    witnessed,
     zeros,
 )
 
@@ -59,6 +60,7 @@ __all__ = [
     "tensor",
     "to_images",
     "values",
+    "witnessed",
     "zeros",
 ]
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from grader.checking.calls import Exchange, axes
-from grader.checking.compare import compare, told_apart
+from grader.checking.compare import told_apart
 from grader.checking.oracle import Oracle
 from grader.manifest import Misconception
 from grader.results import Diagnosis
@@ -106,7 +106,7 @@ def _fits(script: Sequence[Exchange], edits: Sequence[Misconception], oracle: Or
         purse.calls -= 1
         if answer.error and answer.error.kind != "raised":
             return False
-        if compare(one.yours, answer, one.call.tolerance, one.call.view).difference is not None:
+        if one.call.compare(one.yours, answer).difference is not None:
             return False
     return True
 

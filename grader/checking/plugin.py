@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from _pytest.runner import runtestprotocol
 
-from grader.checking.compare import compare
 from grader.checking.keeps import keeps
 from grader.checking.proxy import Compare, Mismatch, Reference, Student, StudentError
 from grader.checking.repeat import Led, sentence, settle
@@ -243,12 +242,12 @@ class Sitting:
             return False
         self.bench.dismiss()
         try:
-            worker = self.bench.ask_student(script[-1].call, task)
+            worker = self.bench.ask_student(script[-1].call, self.bench.budget(task))
         except ReloadError:
             return False
-        answer = worker.answer(self.bench.budget(task))
+        answer = self.bench.hear_student(worker, self.bench.budget(task))
         call = script[-1].call
-        return compare(answer, script[-1].expected, call.tolerance, call.view).difference is None
+        return call.compare(answer, script[-1].expected).difference is None
 
     def _can_repeat(self, budget: Budget) -> bool:
         """Tell whether a task's time is enough to load the file again, which must not cost the checks that follow.
