@@ -259,7 +259,9 @@ class Sitting:
     def _run_once(self, item: pytest.Item, nextitem: pytest.Item | None, mark: CheckMark, check_id: str) -> Verdict:
         tolerance = self.bench.lab.task(mark.task).tolerance
         seed = self.bench.seed(check_id, mark.visible)
-        self._context = CheckContext(check_id, mark.task, mark.visible, seed, tolerance, mark.tells, mark.subject)
+        self._context = CheckContext(
+            check_id, mark.task, mark.visible, seed, tolerance, mark.tells, mark.memory_mib, mark.subject
+        )
         self._contexts[check_id] = self._context
         self._exception = None
         item._initrequest()  # type: ignore[attr-defined]  # fresh fixtures for the second run, as rerun plugins do

@@ -70,7 +70,7 @@ class Compare(_Side):
 
     def _do(self, call: Call) -> Any:
         oracle = self._bench.oracle
-        worker = self._bench.ask_student(call, self._bench.budget(self._context.task))
+        worker = self._bench.ask_student(call, self._bench.budget(self._context.task), self._context.memory_mib)
         oracle.ask(call)  # both run at the same time
         yours = self._bench.student_answer(worker, self._context)
         expected = oracle.answer(call)
@@ -87,7 +87,7 @@ class Student(_Side):
     """Calls the student's code alone and returns its value."""
 
     def _do(self, call: Call) -> Any:
-        worker = self._bench.ask_student(call, self._bench.budget(self._context.task))
+        worker = self._bench.ask_student(call, self._bench.budget(self._context.task), self._context.memory_mib)
         yours = self._bench.student_answer(worker, self._context)
         self._context.note(call, yours, None, True, 0.0)
         if yours.error:

@@ -63,6 +63,7 @@ class CheckContext:
     seed: int
     tolerance: Mapping[str, tuple[float, float]]
     tells: str | None = None
+    memory_mib: int | None = None
     subject: str = SUBJECT
     script: list[Exchange] = field(default_factory=list)
     output: list[str] = field(default_factory=list)
@@ -106,6 +107,7 @@ class Bench:
         self._submission: Submission | None = None
         self._worker: Worker | None = None
         self._player: Worker | None = None
+        self._tight: Worker | None = None
         self._models: PlayedModels | None = None  # of the call that the student's worker has to answer
         self._trail: list[Call] = []  # what the worker of the moment has been asked
         self._budgets: dict[str, Budget] = {}
@@ -115,6 +117,7 @@ class Bench:
         """Give `submission` its worker and load it; return how loading went."""
         self.dismiss()
         self._end_player()
+        self._end_tight()
         self._submission = submission
         cpu_s = self.lab.manifest.limits.cpu_s if self.trusted_cpu_s is None else self.trusted_cpu_s
         self._budgets = {task.id: Budget(cpu_s) for task in self.lab.tasks}
@@ -134,6 +137,7 @@ class Bench:
         """End all workers but not the sandbox."""
         self._end_worker()
         self._end_player()
+        self._end_tight()
         if self.checks is not None:
             self.checks.close()
         self.oracle.close()
@@ -158,18 +162,39 @@ class Bench:
                 raise ReloadError(loaded.error)
         return self._worker
 
-    def ask_student(self, call: Call, budget: Budget) -> Worker:
-        """Send a call to the student's worker, and keep it in mind; loading the file anew spends `budget`."""
-        worker = self.student_worker(budget)
+    def ask_student(self, call: Call, budget: Budget, memory_mib: int | None = None) -> Worker:
+        """Send a call to the student's worker, and keep it in mind; loading the file anew spends `budget`.
+
+        With `memory_mib` it is asked of a process of its own, which the kernel holds to so much memory.
+        """
+        if memory_mib is None:
+            worker = self.student_worker(budget)
+            self._trail.append(call)
+        else:
+            worker = self._held_to(memory_mib, budget)
         self._send(worker, call)
         return worker
+
+    def _held_to(self, memory_mib: int, budget: Budget) -> Worker:
+        assert self._submission is not None
+        self._end_tight()
+        cpu_s = self.lab.manifest.limits.cpu_s
+        self._tight = self._started(self._submission.source, self._submission.filename, Limits(cpu_s, memory_mib, True))
+        loaded = self._tight.load(budget)
+        if loaded.error:
+            raise ReloadError(loaded.error)
+        return self._tight
+
+    def _end_tight(self) -> None:
+        if self._tight is not None:
+            self._tight.close()
+        self._tight = None
 
     def _send(self, worker: Worker, call: Call) -> None:
         self._models = None
         if self.trusted_cpu_s is None and witnessed_of(call):
             self._models = PlayedModels(call, self._model_process)
         worker.ask(self._models.request if self._models else call.request)
-        self._trail.append(call)
 
     def hear_student(self, worker: Worker, budget: Budget) -> Answer:
         """Wait for the answer to what `ask_student` asked."""
@@ -189,7 +214,9 @@ class Bench:
         """Return the process that plays models for the submission of the moment: public scenarios and nothing else."""
         if self._player is None or not self._player.alive:
             self._end_player()
-            self._player = self._started(b"", "models.py", self.lab.manifest.limits.cpu_s * (len(self.lab.tasks) + 1))
+            limits = self.lab.manifest.limits
+            cpu_s = limits.cpu_s * (len(self.lab.tasks) + 1)
+            self._player = self._started(b"", "models.py", Limits(cpu_s, limits.memory_mib))
             self._player.load()
         return self._player
 
@@ -214,6 +241,7 @@ class Bench:
         except ReloadError as error:
             return "spent" if error.error.kind == "timed_out" else "ended"
         for call in trail:
+            self._trail.append(call)
             self._send(worker, call)
             answer = self.hear_student(worker, budget)
             if not worker.alive:
@@ -243,17 +271,13 @@ class Bench:
         assert self._submission is not None
         cpu_s = self.lab.manifest.limits.cpu_s * (len(self.lab.tasks) + 1)
         cpu_s = cpu_s if self.trusted_cpu_s is None else 24 * 3600.0
-        worker = self._started(self._submission.source, self._submission.filename, cpu_s)
+        limits = Limits(cpu_s, self.lab.manifest.limits.memory_mib)
+        worker = self._started(self._submission.source, self._submission.filename, limits)
         return worker, worker.load(budget)
 
-    def _started(self, source: bytes, filename: str, cpu_s: float) -> Worker:
+    def _started(self, source: bytes, filename: str, limits: Limits) -> Worker:
         scenarios = self.lab.scenarios
-        return self.sandbox.worker(
-            source,
-            filename,
-            scenarios=scenarios.encode() if scenarios else None,
-            limits=Limits(cpu_s=cpu_s, memory_mib=self.lab.manifest.limits.memory_mib),
-        )
+        return self.sandbox.worker(source, filename, scenarios=scenarios.encode() if scenarios else None, limits=limits)
 
 
 class ReloadError(Exception):

@@ -49,10 +49,15 @@ Profile = view.Profile
 
 @dataclass(frozen=True)
 class Limits:
-    """What one worker may use: CPU seconds over its whole life, and memory beyond what the libraries take."""
+    """What one worker may use: CPU seconds over its whole life, and memory beyond what the libraries take.
+
+    `tight`: memory is what is measured. The allocator gives back at once what is freed, and private memory is bounded
+    beside the address space.
+    """
 
     cpu_s: float
     memory_mib: int
+    tight: bool = False
 
 
 class Sandbox:
@@ -155,7 +160,11 @@ class Sandbox:
         try:
             if self._zygote is not None:
                 process: Process = self._zygote.fork(
-                    given, cpu_s=limits.cpu_s, memory_mib=limits.memory_mib, layers=self._isolated
+                    given,
+                    cpu_s=limits.cpu_s,
+                    memory_mib=limits.memory_mib,
+                    layers=self._isolated,
+                    tight=limits.tight,
                 )
             else:
                 process = self._spawn(given, limits)

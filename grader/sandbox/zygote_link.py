@@ -94,12 +94,14 @@ class ZygoteLink:
         """Hand over what every worker gets: the compiled filter and the ruleset."""
         self._send({"do": "guard", "seccomp": seccomp, "tgkill": tgkill}, [] if landlock is None else [landlock])
 
-    def fork(self, descriptors: Sequence[int], *, cpu_s: float, memory_mib: int, layers: bool) -> ForkedProcess:
+    def fork(
+        self, descriptors: Sequence[int], *, cpu_s: float, memory_mib: int, layers: bool, tight: bool
+    ) -> ForkedProcess:
         """Fork a worker that gets channel, output and traces; nothing is waited for."""
         self._drain()
         self._last += 1
         self._open.add(self._last)
-        limits = {"cpu_s": cpu_s, "memory_mib": memory_mib, "layers": layers}
+        limits = {"cpu_s": cpu_s, "memory_mib": memory_mib, "layers": layers, "tight": tight}
         self._send({"do": "spawn", "id": self._last, **limits}, descriptors)
         return ForkedProcess(self, self._last)
 

@@ -183,6 +183,9 @@ class Zygote:
         channel, output, traces = descriptors
         ruleset = layers.arrange_descriptors(channel, output, traces, self._guard.landlock)
         layers.set_limits(message["cpu_s"], message["memory_mib"], self._base_bytes)
+        if message["tight"]:
+            layers.fix_allocator()
+            layers.bound_private_memory(message["memory_mib"])
         _write_traces(layers.TRACES)
         held: dict[str, bool] = {}
         layers.die_with(zygote)
