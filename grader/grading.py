@@ -160,11 +160,11 @@ def illustrate(result: LabResult, job: Job, bench: Bench, on_fault: Callable[[st
 def _check_results(task: Task, seen: Examination) -> list[CheckResult]:
     found = [one for one in seen.checks if one.mark.task == task.id]
     # A hollow answer passes what looks at the student's answers alone, or asks for a refusal.
-    has_value = any(one.verdict.outcome == "passed" and not one.mark.property for one in found)
+    has_value = any(one.verdict.outcome == "passed" and not (one.mark.property or one.mark.reported) for one in found)
     results = []
     for one, points in zip(found, share_points(task.points, [f.mark.weight for f in found]), strict=True):
         verdict = one.verdict
-        counts = has_value or not one.mark.property
+        counts = has_value or not (one.mark.property or one.mark.reported)
         message = verdict.message if counts or verdict.outcome != "passed" else EARNS_LATER
         results.append(
             CheckResult(

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, Field
 
-from grader.authoring import hollow
+from grader.authoring import contract, hollow
 from grader.authoring.mutants import diff, mutants
 from grader.authoring.pool import Pool
 from grader.authoring.trials import Kind, Spec, Trial
@@ -449,10 +449,17 @@ def _idle_checks(seen: _Seen) -> list[str]:
 
 
 def _valueless(seen: _Seen) -> list[str]:
-    """Return a fault for each task whose checks all look at the student's answers alone: a hollow answer may pass."""
-    alone = set(seen.of("reference")[0].properties)
-    tasks = [task.id for task in seen.plan.tasks if set(seen.checks_of(task.id)) <= alone]
-    return [f"{task}: no check compares values with the reference's, so nothing can be earned" for task in tasks]
+    """Return a fault for each task that can be earned, or mostly be earned, by what is no value."""
+    reference = seen.of("reference")[0]
+    alone = {*reference.properties, *reference.reported}
+    faults = []
+    for task in seen.plan.tasks:
+        if set(seen.checks_of(task.id)) <= alone:
+            faults.append(f"{task.id}: no check compares values with the reference's, so nothing can be earned")
+        share = sum(reference.reported.get(check, 0.0) for check in seen.checks_of(task.id))
+        if share > contract.MOST + 1e-9:
+            faults.append(f"{task.id}: {share:.0%} of its points are for what the student's process says of itself")
+    return faults
 
 
 # Waivers.
