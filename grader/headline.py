@@ -32,9 +32,9 @@ def _rank(check: CheckResult) -> tuple[int, bool, float]:
 def headline(check: CheckResult, filename: str, line: int | None) -> str:
     """Return the sentence of a check that did not pass: where, what was found, what fails.
 
-    `line` is where the task's value comes from, for a check that has no line of its own.
+    `line` is where the task's value comes from, for a check that has no line of its own; what keeps something is said with its line.
     """
-    at = check.frames[-1].line if check.frames else line if check.outcome == "failed" else None
+    at = check.frames[-1].line if check.frames else line if check.outcome == "failed" and not check.keeps else None
     where = f"{filename}, line {at}" if at else filename
     found = (check.message or "this does not hold").strip().split("\n")[0]
     return f"{where}: {found}{'' if found.endswith(('.', '!', '?')) else '.'} What fails: {check.title}"
