@@ -9,8 +9,8 @@ code gives the same integers every time, on any machine.
     return {"peak": meter.peak, "flops": meter.flops}
 
 How a product is written makes no difference: `@`, `matmul`, `einsum`, `bmm`, `baddbmm_`, with gradients, under
-`no_grad` or under `inference_mode`. Numbers that are multiplied one by one and summed afterwards (`(q * k).sum(-1)`, `outer`,
-`vecdot`) are no matrix product: they count no FLOPs, and their terms are charged as the tensors that they are.
+`no_grad` or under `inference_mode`. Numbers that are multiplied one by one and summed afterwards (`(q * k).sum(-1)`,
+`outer`, `vecdot`) are no matrix product: they count no FLOPs, and their terms are charged as the tensors they are.
 
 It does not see: memory inside a kernel, memory that is not torch's, work in other threads. A check therefore bounds
 FLOPs from below too: work done out of sight leaves fewer than the mathematics needs.
