@@ -170,7 +170,7 @@ def test_a_waived_mutant_is_no_survivor(weak):
 
 
 def trial(kind, outcomes, **facts):
-    given = {"task": "f", "ids": ["one"], "seed": 1, "earned": 0.0, "possible": 1.0, "outcomes": outcomes}
+    given = {"task": "f", "ids": ["one"], "seed": "1", "earned": 0.0, "possible": 1.0, "outcomes": outcomes}
     return auditing.Trial(kind=kind, **{**given, **facts})
 
 
@@ -240,7 +240,7 @@ def verdicts(course, *rejected_by):
     checks = [f"lab11/{task}.{letter}" for letter in "ab"]
     outcomes = [{c: "failed" if c[-1] in letters else "passed" for c in checks} for letters in rejected_by]
     trials = [trial("misconception", outcomes[0], task=task, ids=[one])]
-    trials += [trial("seed", o, task=None, ids=[f"{task}/{one}"], seed=k) for k, o in enumerate(outcomes[1:], 2)]
+    trials += [trial("seed", o, task=None, ids=[f"{task}/{one}"], seed=str(k)) for k, o in enumerate(outcomes[1:], 2)]
     return auditing._seed_verdicts(auditing._Seen(lab, None, [], trials))
 
 
@@ -263,7 +263,7 @@ def test_a_check_that_is_blind_where_another_sees_is_noted(course):
 def test_right_code_that_is_rejected_on_another_seed_is_a_fault(course):
     lab = load(course).lab("lab11")
     ids = [f"{lab.equivalents[0].task}/{lab.equivalents[0].id}"]
-    one = trial("seed", {"lab11/scale_to_unit.a": "failed"}, task=None, ids=ids, seed=9)
+    one = trial("seed", {"lab11/scale_to_unit.a": "failed"}, task=None, ids=ids, seed="9")
     (fault,), _ = auditing._seed_verdicts(auditing._Seen(lab, None, [], [one]))
     assert fault == f"seed 9: lab11/scale_to_unit.a rejects right code ({ids[0]})"
 
@@ -278,7 +278,9 @@ def test_pairs_are_counted_by_what_the_diagnosis_named(course):
 
 def test_rows_share_edits_out_so_that_they_fit_together():
     def edit(task, name, code=None):
-        return auditing.Edit(task=task, id=name, **({"code": code} if code else {"find": "x", "put": "y"}))
+        return auditing.Edit(
+            task=task, id=name, functions=(task,), **({"code": code} if code else {"find": "x", "put": "y"})
+        )
 
     helper = "def extract(x):\n    return x\n\n\ndef {}(x):\n    return extract(x)\n"
     edits = [edit("f", "a"), edit("g", "b"), edit("f", "c", helper.format("f")), edit("g", "d", helper.format("g"))]
