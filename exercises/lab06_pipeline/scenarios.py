@@ -48,6 +48,7 @@ class TracedUNet(UNet2DConditionModel):
                 "Which timesteps does your loop walk?"
             )
         calls.append((len(sample), plain_timestep(timestep)))
+        self.__dict__.setdefault("graphs", []).append(sample.requires_grad)
         return super().forward(sample, timestep, encoder_hidden_states, *args, **kwargs)
 
 
@@ -91,22 +92,16 @@ def make_scheduler(name):
     return scheduler_class(**TRAINING, **options)
 
 
-def sample(student, *, scheduler, noise, cond, uncond, guidance_scale, steps, unet_seed=0):
-    """Run the loop on a tiny UNet; the answer is the latents and every call that the network got."""
-    unet = make_unet(noise.shape[1], cond.shape[-1], unet_seed).requires_grad_(False)
-    latents = student.denoise_loop(unet, make_scheduler(scheduler), noise, cond, uncond, guidance_scale, steps)
-    return {"latents": latents, "calls": unet.__dict__.get("calls", [])}
+def sample(student, *, scheduler, noise, cond, uncond, guidance_scale, steps, unet_seed=0, trainable=False):
+    """Run the loop on a tiny UNet; the answer is the latents, every call that the network got, and what has a graph.
 
-
-def gradients(student, *, scheduler, noise, cond, uncond, guidance_scale, steps, unet_seed=0):
-    """Run the loop on a UNet whose weights want gradients; the answer is whether the latents remember them.
-
-    The calls are part of the answer, so that a loop that never ran says nothing.
+    `graphs` says of each input that the network was given, and last of the latents, whether a gradient graph hangs
+    on it. Only trainable weights make one.
     """
-    unet = make_unet(noise.shape[1], cond.shape[-1], unet_seed).requires_grad_(True)
+    unet = make_unet(noise.shape[1], cond.shape[-1], unet_seed).requires_grad_(trainable)
     latents = student.denoise_loop(unet, make_scheduler(scheduler), noise, cond, uncond, guidance_scale, steps)
-    remember = bool(getattr(latents, "requires_grad", False))
-    return {"latents_remember_gradients": remember, "calls": unet.__dict__.get("calls", [])}
+    graphs = [*unet.__dict__.get("graphs", []), bool(getattr(latents, "requires_grad", False))]
+    return {"latents": latents, "calls": unet.__dict__.get("calls", []), "graphs": graphs}
 
 
 def film(student, *, stack, scheduler, prompt, noise, guidance_scale, steps):
