@@ -88,7 +88,7 @@ def test_unknown_kind(compare):
         compare.make_betas(kind, 10)
 
 
-@check("make_betas")
+@check("make_betas", weight=2)
 def test_ramps_of_other_lengths(compare, draw):
     """The two ramps work for any two ends and any length, one call after the other."""
     for kind in ("linear", "scaled_linear"):
@@ -96,7 +96,7 @@ def test_ramps_of_other_lengths(compare, draw):
             compare.make_betas(kind, length, draw.real(0.001, 0.007), beta_end=draw.real(0.2, 0.7))
 
 
-@check("make_betas")
+@check("make_betas", weight=2)
 def test_cosines_of_other_lengths(compare, draw):
     """The cosine schedule has ends of its own and stretches over any number of steps, few or many."""
     for length in (draw.whole(3, 6), draw.whole(7, 10), draw.whole(30, 69)):
@@ -123,14 +123,14 @@ def test_squares_of_the_factors(student):
     assert (abs(total - 1) < 1e-5).all(), "signal² + noise² is not 1 everywhere."
 
 
-@check("noise_levels")
+@check("noise_levels", weight=2)
 def test_levels_of_any_betas(compare, draw):
     """Betas need not rise, and may be few: the levels come from the ones that are given, call by call."""
     for length in (9, 14, 1):
         compare.noise_levels(draw.uniform(length) * 0.6 + 0.02)
 
 
-@check("noise_levels")
+@check("noise_levels", weight=2)
 def test_levels_without_signal(compare, draw):
     """Where the last step leaves no signal, the SNR is nought and its logarithm minus infinity."""
     compare.noise_levels(tensor([draw.real(0.1, 0.2), draw.real(0.2, 0.8), 1.0]))
@@ -180,14 +180,14 @@ def test_any_device(compare, draw):
     compare.play("two_devices", x0=x0, noise=noise, t=tensor([10, 700]), betas=DDPM)
 
 
-@check("add_noise")
+@check("add_noise", weight=2)
 def test_any_number_of_axes(compare, draw):
     """The factors follow the batch axis of sequences, images and videos, also where another has the same length."""
     for shape in (*SHAPES, (1, 3, 5, 7)):
         compare.add_noise(*draw.normals(2, *shape), tensor([999, 40, 333, 870][: shape[0]]), DDPM)
 
 
-@check("add_noise")
+@check("add_noise", weight=2)
 def test_another_schedule(compare, draw):
     """The noise level comes from the betas that are given, call by call, whatever their number and form."""
     compare.add_noise(*draw.normals(2, 5, 2, 6, 3), tensor([49, 7, 0, 23, 24]), STEEP)
@@ -289,14 +289,14 @@ def test_both_ends(student):
     assert abs(betas[0] - 0.05) < 1e-5, "The first beta has changed."
 
 
-@check("zero_terminal_snr")
+@check("zero_terminal_snr", weight=2)
 def test_any_betas_rescaled(compare, draw):
     """Betas need not rise to be rescaled, and two steps are enough, one schedule after the other."""
     for length in (12, 7, 2):
         compare.zero_terminal_snr(draw.uniform(length) * 0.4 + 0.05)
 
 
-@check("zero_terminal_snr")
+@check("zero_terminal_snr", weight=2)
 def test_already_at_zero(compare, draw):
     """A schedule that ends at zero already stays as it is."""
     compare.zero_terminal_snr(tensor([0.2, draw.real(0.1, 0.6), 0.3, 1.0]))
@@ -326,11 +326,18 @@ def test_half_precision_of_the_pair(compare, draw):
     compare.flow_matching_pair(*cast("float16", draw.normals(2, 3, 2, 6)), tensor([0.2, 0.5, 0.9]))
 
 
-@check("flow_matching_pair")
+@check("flow_matching_pair", weight=2)
 def test_pair_of_any_shape(compare, draw):
-    """σ follows the batch axis and x_0's dtype is kept, whatever the number of axes, call by call."""
-    for shape, dtype in zip(SHAPES, ("float32", "bfloat16", "float32"), strict=True):
-        compare.flow_matching_pair(*cast(dtype, draw.normals(2, *shape)), draw.uniform(4), draw.whole(200, 400))
+    """σ follows the batch axis, whatever the number of axes, call by call."""
+    for shape in SHAPES:
+        compare.flow_matching_pair(*draw.normals(2, *shape), draw.uniform(4), draw.whole(200, 400))
+
+
+@check("flow_matching_pair", weight=2)
+def test_pair_in_half_precision(compare, draw):
+    """Either half precision stays what it is."""
+    for dtype, shape in (("bfloat16", (3, 5, 7)), ("float16", (3, 6))):
+        compare.flow_matching_pair(*cast(dtype, draw.normals(2, *shape)), tensor([0.02, 0.4, 0.85]), 250)
 
 
 @check("min_snr_weights", visible=True)
@@ -428,13 +435,13 @@ def test_loss_of_sample(compare, draw):
     compare_training(compare, draw, (1, 3, 4, 5), [333], "sample")
 
 
-@check("training_loss")
+@check("training_loss", weight=2)
 def test_weighted_loss_of_sample(compare, draw):
     """With a γ, "sample" has the weights of its own."""
     compare_training(compare, draw, (5, 2, 5, 3), [10, 700, 250, 90, 500], "sample", gamma=2.5)
 
 
-@check("training_loss")
+@check("training_loss", weight=2)
 def test_weighted_loss_of_v(compare, draw):
     """With a γ, "v_prediction" has the weights of its own, for videos too."""
     compare_training(compare, draw, (3, 2, 3, 4, 5), [15, 60, 600], "v_prediction", gamma=8.0)
