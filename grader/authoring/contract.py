@@ -1,4 +1,4 @@
-"""What a scenario may return: values that are right only where the work is, and nothing that a process says of itself."""
+"""What a scenario may return: values that are right only where the work is, not what a process says of itself."""
 
 from __future__ import annotations
 

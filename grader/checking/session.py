@@ -71,7 +71,8 @@ class CheckContext:
 
     def note(self, call: Call, yours: Answer, expected: Answer | None, agrees: bool, distance: float) -> None:
         """Record one call."""
-        self.script.append(exchange(self, call, yours, expected, agrees))
+        if self.memory_mib is None:  # no edit is held to so little memory: what it answers there explains nothing
+            self.script.append(exchange(self, call, yours, expected, agrees))
         self.distance = max(self.distance, distance)
 
 

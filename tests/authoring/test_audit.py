@@ -50,7 +50,7 @@ def test_a_new_lab_audits_clean(clean):
     assert task["equivalents"] == task["passed"] == 2
     assert task["hollow"] == 8
     assert task["nearest_equivalent"] < 0.5 < 5 < task["nearest_mistake"]
-    assert record["seeds"] == 2
+    assert record["seeds"] == 3
     assert record["pairs"] is None
 
 
@@ -231,6 +231,41 @@ def test_a_broken_promise_is_a_fault(one, says, course):
 )
 def test_a_kept_promise_is_none(one, course):
     assert faults_of(one, course) == []
+
+
+def verdicts(course, *rejected_by):
+    """What is said of a mistake whose checks reject it so: on the course's own seed first, then on others."""
+    lab = load(course).lab("lab11")
+    task, one = lab.misconceptions[0].task, lab.misconceptions[0].id
+    checks = [f"lab11/{task}.{letter}" for letter in "ab"]
+    outcomes = [{c: "failed" if c[-1] in letters else "passed" for c in checks} for letters in rejected_by]
+    trials = [trial("misconception", outcomes[0], task=task, ids=[one])]
+    trials += [trial("seed", o, task=None, ids=[f"{task}/{one}"], seed=str(k)) for k, o in enumerate(outcomes[1:], 2)]
+    return auditing._seed_verdicts(auditing._Seen(lab, None, [], trials))
+
+
+def test_a_mistake_that_no_check_sees_on_every_seed_is_a_fault(course):
+    (fault,), notes = verdicts(course, "a", "a", "")
+    assert "no check rejects it on every seed (lab11/scale_to_unit.a on 2 of 3 seeds)" in fault
+    assert notes == []
+    # One of the two sees it each time, and on the next seed perhaps neither.
+    (fault,), _ = verdicts(course, "ab", "a", "b")
+    assert "scale_to_unit.a on 2 of 3 seeds; lab11/scale_to_unit.b on 2 of 3 seeds" in fault
+
+
+def test_a_check_that_is_blind_where_another_sees_is_noted(course):
+    faults, (note,) = verdicts(course, "ab", "a", "ab")
+    assert faults == []
+    assert note.endswith("is rejected by lab11/scale_to_unit.b on 2 of 3 seeds only")
+    assert verdicts(course, "a", "a", "a") == ([], [])
+
+
+def test_right_code_that_is_rejected_on_another_seed_is_a_fault(course):
+    lab = load(course).lab("lab11")
+    ids = [f"{lab.equivalents[0].task}/{lab.equivalents[0].id}"]
+    one = trial("seed", {"lab11/scale_to_unit.a": "failed"}, task=None, ids=ids, seed="9")
+    (fault,), _ = auditing._seed_verdicts(auditing._Seen(lab, None, [], [one]))
+    assert fault == f"seed 9: lab11/scale_to_unit.a rejects right code ({ids[0]})"
 
 
 def test_pairs_are_counted_by_what_the_diagnosis_named(course):

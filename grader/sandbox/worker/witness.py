@@ -83,14 +83,15 @@ def answer(model: Any, args: list[Any], kwargs: dict[str, Any], *, grad: bool) -
     return {"value": copied(result)}
 
 
-def copied(value: Any) -> Any:
-    """Return a value whose tensors are copies in row-major order, outside any graph."""
+def copied(value: Any, *, flag: bool = False) -> Any:
+    """Return a value whose tensors are copies in row-major order, outside any graph; `flag` keeps requires_grad."""
     if isinstance(value, _Tensor):
-        return value.detach().clone(memory_format=_contiguous_format)
+        copy = value.detach().clone(memory_format=_contiguous_format)
+        return copy.requires_grad_(value.requires_grad) if flag and copy.is_floating_point() else copy
     if isinstance(value, (list, tuple)):
-        return type(value)(copied(item) for item in value)
+        return type(value)(copied(item, flag=flag) for item in value)
     if isinstance(value, dict):
-        return {key: copied(item) for key, item in value.items()}
+        return {key: copied(item, flag=flag) for key, item in value.items()}
     return value
 
 
@@ -248,6 +249,6 @@ class Here:
         if len(self.log) == self._calls:
             self.refused = too_many(self._calls)
             raise TooManyCalls(self.refused)
+        self.log.append(bound(self.known["parameters"], copied(args, flag=True), copied(kwargs, flag=True), grad=grad))
         args, kwargs = copied(args), copied(kwargs)
-        self.log.append(bound(self.known["parameters"], copied(args), copied(kwargs), grad=grad))
         return answer(self._model, list(args), kwargs, grad=grad)
