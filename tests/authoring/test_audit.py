@@ -96,6 +96,7 @@ def planted(course: Path, root: Path, *changes: tuple[str, str, str]) -> Path:
 WEAK = [
     ("checks.py", '@check("scale_to_unit")\ndef test_any_range', "def any_range"),
     ("checks.py", '@check("scale_to_unit")\ndef test_one_call_after_another', "def one_call_after_another"),
+    ("checks.py", '@check("scale_to_unit")\ndef test_gradients', "def gradients"),
 ]
 
 
