@@ -111,8 +111,8 @@ def assess(job: Job, bench: Bench, *, diagnose: bool = True) -> tuple[LabResult,
 def open_figure_bench(bench: Bench) -> Iterator[Bench]:
     """Yield where the lab's figures are drawn: `bench`, or one of their own where their scenarios import more.
 
-    Graded code never gets those libraries: they hold answers. A picture earns nothing. The second sandbox starts in the
-    background, so open it before there is something to draw.
+    Graded code never gets those libraries: they hold answers. A picture earns nothing, so open this after the verdict,
+    which would have to share the processors with the second sandbox. It starts in the background.
     """
     wanted = bench.lab.manifest.figure_libraries
     if wanted is None or wanted == bench.lab.manifest.libraries:
@@ -129,21 +129,26 @@ def open_figure_bench(bench: Bench) -> Iterator[Bench]:
         sandbox.close()
 
 
-def illustrate(result: LabResult, job: Job, bench: Bench, on_fault: Callable[[str], None]) -> LabResult:
-    """Return `result` with the pictures of its tasks, drawn from public calls; a verdict need not wait for them.
-
-    `bench` is what `open_figure_bench` yields. A picture that we fail to draw is missing, and `on_fault` is told why.
-    """
-    if result.problem is not None:
-        return result
+def drawable(result: LabResult, job: Job) -> list[str]:
+    """Return the tasks whose pictures the student's code can take part in; without any, no picture is drawn."""
+    if result.problem is not None or not job.lab.figures_path.is_file():
+        return []
     limit = job.lab.manifest.limits.cpu_s
     spent = result.environment.durations if result.environment else {}
-    runnable = [
+    return [
         task.id
         for task in result.tasks
         if job.submission.unfit(task.id, job.lab.task(task.id).signature) is None
         and spent.get(f"task {task.id}", 0.0) < limit  # a task that hung would hang again
     ]
+
+
+def illustrate(result: LabResult, job: Job, bench: Bench, on_fault: Callable[[str], None]) -> LabResult:
+    """Return `result` with the pictures of its tasks, drawn from public calls; a verdict need not wait for them.
+
+    `bench` is what `open_figure_bench` yields. A picture that we fail to draw is missing, and `on_fault` is told why.
+    """
+    runnable = drawable(result, job)
     if not runnable:
         return result
     bench.seat(job.submission)

@@ -42,8 +42,6 @@ ENVIRONMENT = {
     "LANG": "C.UTF-8",
 }
 
-BEHIND = 10  # niceness of a sandbox that may take its time: next to another process it gets a tenth of a core
-
 Profile = view.Profile
 
 
@@ -66,12 +64,11 @@ class Sandbox:
         start_method: Literal["fork", "spawn"] = "fork",
         require: bool = False,
         meta_device: bool = False,
-        niceness: int = 0,
     ) -> None:
         """Start the zygote in the background.
 
         `require`: `ready` refuses when any layer is missing. `meta_device`: the lab's checks use it, so that its
-        machinery is imported once and not in every worker. `niceness`: how far it stands back when processors are busy.
+        machinery is imported once and not in every worker.
         """
         if sys.platform == "win32":
             raise MachineError("The sandbox needs Linux or macOS; on Windows run `grade` inside WSL.")
@@ -84,7 +81,6 @@ class Sandbox:
         self._require = require
         self._asked_isolation = isolation == "auto"
         self._meta_device = meta_device
-        self._niceness = niceness
         self._isolated = isolation == "auto" and start_method == "fork"
         self._is_ready = False
         self._zygote: ZygoteLink | None = None
@@ -104,13 +100,12 @@ class Sandbox:
             raise MachineError(f"The sandbox cannot start {self._view.interpreter}: {error.strerror}.") from error
 
     def sibling(self, libraries: Profile) -> Sandbox:
-        """Start one with the same settings and other libraries; where both want a core, this one goes first."""
+        """Start one with the same settings and other libraries."""
         return Sandbox(
             libraries,
             isolation="auto" if self._asked_isolation else "none",
             start_method=self.start_method,
             require=self._require,
-            niceness=BEHIND,
         )
 
     @property
@@ -216,7 +211,6 @@ class Sandbox:
             **config,
             "profile": self.libraries,
             "meta_device": self._meta_device,
-            "niceness": self._niceness,
             "places": self._view.places,
             "distributions": self._view.distributions,
         }

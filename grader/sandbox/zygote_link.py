@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import array
+import contextlib
 import json
 import os
 import select
+import signal
 import socket
 import subprocess
 import tempfile
@@ -71,6 +73,7 @@ class ZygoteLink:
         self._usage: dict[int, Usage | None] = {}
         self._open: set[int] = set()
         self._last = 0
+        self._is_up = False
         self._process = subprocess.Popen(
             command,
             env=environment,
@@ -88,6 +91,7 @@ class ZygoteLink:
         message = self._receive(START_S)
         if message is None:
             raise InternalError(f"The sandbox's zygote was not ready after {START_S:.0f} s.")
+        self._is_up = True
         return dict(message["versions"])
 
     def guard(self, seccomp: str, tgkill: int, landlock: int | None) -> None:
@@ -110,6 +114,10 @@ class ZygoteLink:
     def close(self) -> None:
         """Hang up and wait for the zygote's end."""
         self.hang_up()
+        if not self._is_up and self._process.poll() is None:
+            # It imports, for seconds on a busy machine, and does not listen; there is nothing in it to lose.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
         try:
             self._process.wait(5)
         except subprocess.TimeoutExpired:

@@ -129,15 +129,13 @@ def about():
 """
 
 
-def test_a_sibling_has_the_libraries_that_graded_code_lacks_the_same_layers_and_stands_back() -> None:
+def test_a_sibling_has_the_libraries_that_graded_code_lacks_the_same_layers_and_as_good_a_place_in_the_queue() -> None:
     ours = os.getpriority(os.PRIO_PROCESS, 0)
     with Sandbox("torch") as first, first.sibling("diffusers") as sibling:
         assert once(first, SIBLING, "about").value == (ours, False)
-        assert once(sibling, SIBLING, "about").value == (ours + 10, True)
+        # No process may lower its niceness again: one that stood back before the verdict would starve after it.
+        assert once(sibling, SIBLING, "about").value == (ours, True)
         assert sibling.layers == first.layers
-        assert sibling._zygote is not None
-        grouped = Path(f"/proc/{sibling._zygote.pid}/autogroup")
-        assert not grouped.exists() or grouped.read_text().endswith("nice 10\n")
     with Sandbox("torch", isolation="none") as first, first.sibling("diffusers") as sibling:
         sibling.ready()
         assert sibling.isolation == first.isolation == "none"
