@@ -21,7 +21,8 @@ from grader.root import PACKAGE
 # The floors of the package. A module imports lower floors or its own folder only (tests/test_floors.py), so whatever
 # takes part in a verdict stands on a floor up to `grading`, and what tells or keeps one stands above.
 STAIR = (
-    ("__init__", "errors", "results", "recipes"),
+    ("__init__", "errors", "results", "recipes", "signature"),
+    ("seeds",),
     ("root", "pictures", "manifest", "submission"),
     ("kit", "course"),
     ("scoring",),
@@ -84,7 +85,8 @@ def task_digests(lab: Lab) -> dict[str, str]:
     digests = {}
     for task in lab.tasks:
         edits = [edit.model_dump_json() for edit in lab.misconceptions if edit.task == task.id]
-        digests[task.id] = _digest([*common, task.model_dump_json(), *edits, *checks.get(task.id, [])])
+        called = json.dumps(lab.signatures_of(task))
+        digests[task.id] = _digest([*common, task.model_dump_json(), called, *edits, *checks.get(task.id, [])])
     return digests
 
 

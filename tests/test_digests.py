@@ -18,13 +18,14 @@ def test_a_submission_is_known_by_its_whole_digest():
 HELPER = "\n\nFACTOR = 3.0\n"
 CHANGES = {
     "a comment": ({"checks": toy.CHECKS.replace("    compare.jitter", "    # why\n    compare.jitter")}, set()),
-    "one check": ({"checks": toy.CHECKS.replace("randn(seed, 5), -0.5", "randn(seed, 5), -0.25")}, {"scale"}),
+    "one check": ({"checks": toy.CHECKS.replace("draw.normal(5), -0.5", "draw.normal(5), -0.25")}, {"scale"}),
     "one docstring": ({"checks": toy.CHECKS.replace("comes from the generator", "is the generator's")}, {"jitter"}),
     "a helper": ({"checks": toy.CHECKS + HELPER}, {"scale", "jitter"}),
     "a known mistake": ({"misconceptions": toy.MISCONCEPTIONS.replace("adds", "sums")}, {"scale"}),
     "the reference": ({"reference": toy.REFERENCE.replace("x * factor", "factor * x")}, {"scale", "jitter"}),
     "the reference's blank lines": ({"reference": toy.REFERENCE + "\n\n# the end\n"}, set()),
     "scenarios": ({"scenarios": "def play():\n    return 1\n"}, {"scale", "jitter"}),
+    "a signature": ({"starter": toy.STARTER.replace("scale(x, factor)", "scale(x, by)")}, {"scale"}),
     "points": ({"lab": toy.LAB.replace("points = 3", "points = 5")}, {"jitter"}),
     "limits": ({"lab": toy.LAB.replace("memory_mib = 512", "memory_mib = 600")}, {"scale", "jitter"}),
 }
@@ -90,10 +91,11 @@ def test_the_prose_of_the_engine_does_not_count(engine):
 @pytest.mark.parametrize(
     ("name", "counts"),
     [("checks.py", True), ("lab.toml", True), ("misconceptions.toml", True), ("equivalents.toml", True),
-     ("starter.py", True), ("hints.toml", True), ("waivers.toml", True), ("page.md", False), ("figures.py", False)],
+     ("starter.py", True), ("scenarios.py", True), ("hints.toml", True), ("waivers.toml", True),
+     ("page.md", False), ("figures.py", False)],
 )  # fmt: skip
 def test_what_an_audit_of_a_lab_rests_on(tmp_path, name, counts):
-    lab = toy.make(tmp_path).lab("lab01")
+    lab = toy.make(tmp_path, scenarios="").lab("lab01")
     before = digests.lab_digest(lab)
     with (lab.folder / name).open("a", encoding="utf-8") as file:
         file.write("\n# a line\n" if not name.endswith(".py") else "\nLIMIT = 1\n")

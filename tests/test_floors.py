@@ -52,7 +52,7 @@ def floor_of(dotted: str) -> str | None:
 def loaded(cwd: Path, *words: str) -> tuple[int, set[str]]:
     environment = {**os.environ, "GRADE_COURSE": str(ROOT)}
     done = subprocess.run(
-        [sys.executable, "-c", PROBE, *words], cwd=cwd, env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", PROBE, *words], cwd=cwd, env=environment, capture_output=True, text=True
     )
     return done.returncode, set(json.loads(done.stderr.strip().splitlines()[-1]))
 

@@ -11,6 +11,8 @@ from grader.authoring.audit import LabAudit
 from grader.course import Course, Lab
 from grader.digests import lab_digest
 from grader.errors import CourseError
+from grader.root import PACKAGE
+from grader.seeds import fingerprint
 
 NAME = "audits.jsonl"
 COUNTED = ("checks", "misconceptions", "equivalents", "mutants", "waived", "hollow")
@@ -21,7 +23,7 @@ class Record(BaseModel):
 
     lab: str
     digest: str  # `digests.lab_digest`
-    seed: int  # of the course
+    seed: str  # the course's, as `seeds.fingerprint` tells it
     quick: bool
     date: date
     seeds: int
@@ -45,12 +47,17 @@ def read(course: Course) -> dict[str, Record]:
 def holds(course: Course, lab: Lab) -> Record | None:
     """Return the record of a clean audit of `lab` as it is now, with this engine; None where there is none."""
     known = read(course).get(lab.id)
-    same = known is not None and (known.digest, known.seed) == (lab_digest(lab), course.manifest.seed)
+    same = known is not None and (known.digest, known.seed) == (lab_digest(lab), fingerprint(course.seed))
     return known if same else None
 
 
 def record(course: Course, lab: Lab, audit: LabAudit) -> None:
-    """Write down a clean audit; strike out a lab that has faults. A quick one takes no whole one's place that holds."""
+    """Write down a clean audit; strike out a lab that has faults. A quick one takes no whole one's place that holds.
+
+    A course that was installed with the engine is nobody's sources: it is left alone.
+    """
+    if course.root.is_relative_to(PACKAGE):
+        return
     kept = read(course)
     known = holds(course, lab)
     if audit.faults:
@@ -62,7 +69,7 @@ def record(course: Course, lab: Lab, audit: LabAudit) -> None:
         kept[lab.id] = Record(
             lab=lab.id,
             digest=lab_digest(lab),
-            seed=course.manifest.seed,
+            seed=fingerprint(course.seed),
             quick=audit.quick,
             date=datetime.now(UTC).date(),
             seeds=audit.seeds,

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from grader.authoring import audit as auditing
+from grader.authoring import recorded
 from grader.authoring.new import new
 from grader.authoring.pool import FOLDER
 from grader.course import load
@@ -54,6 +55,13 @@ def test_a_new_lab_audits_clean(clean):
     assert record["pairs"] is None
 
 
+def test_what_was_audited_clean_is_recorded_and_what_has_faults_is_not(clean, course, weak, weak_course):
+    read = load(course)
+    known = recorded.holds(read, read.lab("lab11"))
+    assert known is not None and known.quick and known.counts["mutants"] == clean[2]["tasks"][0]["mutants"]
+    assert recorded.read(load(weak_course)) == {}
+
+
 def test_the_page_keeps_the_promises_of_all_pages(clean, desk):
     html = (desk / "matrix.html").read_text(encoding="utf-8")
     assert lint.faults(html) == []
@@ -95,13 +103,12 @@ def planted(course: Path, root: Path, *changes: tuple[str, str, str]) -> Path:
 # Zero is the lower end in the only call that is left, and x has one shape: the crooked twins are gone.
 WEAK = [
     ("checks.py", '@check("scale_to_unit")\ndef test_any_range', "def any_range"),
-    ("checks.py", '@check("scale_to_unit")\ndef test_half_precision', "def half_precision"),
+    ("checks.py", '@check("scale_to_unit")\ndef test_one_call_after_another', "def one_call_after_another"),
 ]
 
 
 @pytest.fixture(scope="module")
-def weak(course, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("weak")
+def weak_course(course, tmp_path_factory):
     changes = [
         *WEAK,
         ("checks.py", "Pixels from 0 to 255 become", "Pixels up to 255 become"),
@@ -110,7 +117,12 @@ def weak(course, tmp_path_factory):
         ("starter.py", "low: float, high: float)", "low: float, high: int)"),
         ("waivers.toml", "", WAIVERS),
     ]
-    return run_audit(planted(course, folder / "course", *changes), folder, "--quick")
+    return planted(course, tmp_path_factory.mktemp("weak") / "course", *changes)
+
+
+@pytest.fixture(scope="module")
+def weak(weak_course):
+    return run_audit(weak_course, weak_course.parent, "--quick")
 
 
 WAIVERS = """
@@ -170,7 +182,7 @@ def test_a_waived_mutant_is_no_survivor(weak):
 
 
 def trial(kind, outcomes, **facts):
-    given = {"task": "f", "ids": ["one"], "seed": 1, "earned": 0.0, "possible": 1.0, "outcomes": outcomes}
+    given = {"task": "f", "ids": ["one"], "seed": "1", "earned": 0.0, "possible": 1.0, "outcomes": outcomes}
     return auditing.Trial(kind=kind, **{**given, **facts})
 
 
@@ -243,7 +255,9 @@ def test_pairs_are_counted_by_what_the_diagnosis_named(course):
 
 def test_rows_share_edits_out_so_that_they_fit_together():
     def edit(task, name, code=None):
-        return auditing.Edit(task=task, id=name, **({"code": code} if code else {"find": "x", "put": "y"}))
+        return auditing.Edit(
+            task=task, id=name, functions=(task,), **({"code": code} if code else {"find": "x", "put": "y"})
+        )
 
     helper = "def extract(x):\n    return x\n\n\ndef {}(x):\n    return extract(x)\n"
     edits = [edit("f", "a"), edit("g", "b"), edit("f", "c", helper.format("f")), edit("g", "d", helper.format("g"))]

@@ -203,7 +203,7 @@ def test_a_file_that_never_ends_loading_is_exit_code_3(tmp_path, course):
 @pytest.mark.parametrize(
     ("name", "text", "says"),
     [
-        ("exercises/course.toml", 'format_version = 2\ntitle = "t"\nversion = "1"\nseed = 1\nlabs = ["lab01_toy"]\n',
+        ("exercises/course.toml", 'format_version = 3\ntitle = "t"\nversion = "1"\nseed = 1\nlabs = ["lab01_toy"]\n',
          "exercises/course.toml: format_version"),
         ("exercises/course.toml", "labs = [", "exercises/course.toml is not valid TOML"),
         ("exercises/lab01_toy/lab.toml", toy.LAB.replace("points = 4", "points = 0"),
@@ -235,7 +235,7 @@ def test_a_layer_that_is_required_and_missing_is_exit_code_5(tmp_path, course):
 
 
 def test_a_bug_in_a_check_is_exit_code_70_and_costs_nothing(tmp_path):
-    checks = toy.CHECKS.replace("compare.scale(randn(seed, 5), -0.5)", "compare.scale(undefined_name, -0.5)")
+    checks = toy.CHECKS.replace("compare.scale(draw.normal(5), -0.5)", "compare.scale(undefined_name, -0.5)")
     root = toy.make(tmp_path / "toy", checks=checks).root
     write(tmp_path, toy.REFERENCE)
     done = grade(tmp_path, "lab01", "-v", course=root)
@@ -343,11 +343,11 @@ def test_ctrl_c_keeps_what_was_graded(tmp_path):
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
-    ready, _, _ = select.select([reader], [], [], 60)
+    ready, _, _ = select.select([reader, process.stderr], [], [])
     os.close(reader)
     os.killpg(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert ready, err
+    out, err = process.communicate()
+    assert ready == [reader], err
     result = LabResult.model_validate_json(out)
     assert process.returncode == 130 and "Traceback" not in err
     assert result.problem is not None and result.problem.kind == "interrupted"
