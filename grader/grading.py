@@ -114,8 +114,8 @@ def assess(job: Job, bench: Bench, *, diagnose: bool = True) -> tuple[LabResult,
 def open_figure_bench(bench: Bench) -> Iterator[Bench]:
     """Yield where the lab's figures are drawn: `bench`, or one of their own where their scenarios import more.
 
-    Graded code never gets those libraries: they hold answers. A picture earns nothing, so open this after the verdict,
-    which would have to share the processors with the second sandbox. It starts in the background.
+    Graded code never gets those libraries: they hold answers. A picture earns nothing. The second sandbox starts in the
+    background and stands back until `illustrate` wants it, so open it before there is something to draw.
     """
     wanted = bench.lab.manifest.figure_libraries
     if wanted is None or wanted == bench.lab.manifest.libraries:
@@ -154,6 +154,7 @@ def illustrate(result: LabResult, job: Job, bench: Bench, on_fault: Callable[[st
     runnable = drawable(result, job)
     if not runnable:
         return result
+    bench.sandbox.step_forward()
     bench.seat(job.submission)
     graded = {task.id for task in result.tasks}
     pictures = [picture for picture in drawing.draw(bench, runnable, on_fault) if picture.task in graded]

@@ -142,6 +142,11 @@ def _graded(
     job = Job(lab, submission, tasks or None)
     with contextlib.ExitStack() as benches:
         bench = benches.enter_context(open_bench(lab, course.seed, sandbox))
+        figure_bench = None
+        seen = html_path is not None or not tasks
+        if seen and sandbox is not None and lab.figures_path.is_file():  # without a sandbox nothing of the file runs
+            with _noted():
+                figure_bench = benches.enter_context(open_figure_bench(bench))
         result = for_student(grade(job, bench))
         interrupts = Interrupts()
         tell(result, json_path, verbose, quiet)
@@ -149,12 +154,8 @@ def _graded(
         chatty = json_path != "-" and not quiet
         # Else the last whole result stays what the status and the report show, as with a file that is not Python.
         kept = not tasks and exit_code(result) != UNUSABLE
-        figure_bench = None
-        if (kept or html_path is not None) and drawable(result, job):
-            with _noted():
-                figure_bench = benches.enter_context(open_figure_bench(bench))
         report = _put_away(course, lab, result, html_path, kept)
-        if figure_bench is not None:
+        if figure_bench is not None and drawable(result, job):
             if chatty:
                 click.echo("drawing pictures (Ctrl-C is safe)", err=True)
             try:

@@ -100,13 +100,24 @@ class Sandbox:
             raise MachineError(f"The sandbox cannot start {self._view.interpreter}: {error.strerror}.") from error
 
     def sibling(self, libraries: Profile) -> Sandbox:
-        """Start one with the same settings and other libraries."""
-        return Sandbox(
+        """Start one with the same settings and other libraries; where both want a core, this one goes first.
+
+        It does so until the other is told to `step_forward`.
+        """
+        other = Sandbox(
             libraries,
             isolation="auto" if self._asked_isolation else "none",
             start_method=self.start_method,
             require=self._require,
         )
+        if other._zygote is not None:
+            other._zygote.stand_back()
+        return other
+
+    def step_forward(self) -> None:
+        """Take its full share of the processors from now on."""
+        if self._zygote is not None:
+            self._zygote.step_forward()
 
     @property
     def isolation(self) -> Literal["full", "partial", "none"]:

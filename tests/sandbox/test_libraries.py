@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -128,11 +129,17 @@ def about():
 """
 
 
-def test_a_sibling_has_the_libraries_that_graded_code_lacks_the_same_layers_and_as_good_a_place_in_the_queue() -> None:
+def test_a_sibling_has_the_libraries_that_graded_code_lacks_the_same_layers_and_stands_back_for_a_while() -> None:
     ours = os.getpriority(os.PRIO_PROCESS, 0)
     with Sandbox("torch") as first, first.sibling("diffusers") as sibling:
         assert once(first, SIBLING, "about").value == (ours, False)
-        # No process may lower its niceness again: one that stood back before the verdict would starve after it.
+        assert sibling._zygote is not None
+        group = Path(f"/proc/{sibling._zygote.pid}/autogroup")
+        grouped = group.exists()
+        assert not grouped or group.read_text().endswith("nice 10\n")
+        sibling.step_forward()
+        assert not grouped or group.read_text().endswith("nice 0\n")
+        # The niceness of a process can never be taken back: one that stood back so would starve when it is wanted.
         assert once(sibling, SIBLING, "about").value == (ours, True)
         assert sibling.layers == first.layers
     with Sandbox("torch", isolation="none") as first, first.sibling("diffusers") as sibling:
