@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from grader.authoring import audit as auditing
+from grader.authoring import recorded
 from grader.authoring.new import new
 from grader.authoring.pool import FOLDER
 from grader.course import load
@@ -52,6 +53,13 @@ def test_a_new_lab_audits_clean(clean):
     assert task["nearest_equivalent"] < 0.5 < 5 < task["nearest_mistake"]
     assert record["seeds"] == 3
     assert record["pairs"] is None
+
+
+def test_what_was_audited_clean_is_recorded_and_what_has_faults_is_not(clean, course, weak, weak_course):
+    read = load(course)
+    known = recorded.holds(read, read.lab("lab11"))
+    assert known is not None and known.quick and known.counts["mutants"] == clean[2]["tasks"][0]["mutants"]
+    assert recorded.read(load(weak_course)) == {}
 
 
 def test_the_page_keeps_the_promises_of_all_pages(clean, desk):
@@ -101,8 +109,7 @@ WEAK = [
 
 
 @pytest.fixture(scope="module")
-def weak(course, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("weak")
+def weak_course(course, tmp_path_factory):
     changes = [
         *WEAK,
         ("checks.py", "Pixels from 0 to 255 become", "Pixels up to 255 become"),
@@ -111,7 +118,12 @@ def weak(course, tmp_path_factory):
         ("starter.py", "low: float, high: float)", "low: float, high: int)"),
         ("waivers.toml", "", WAIVERS),
     ]
-    return run_audit(planted(course, folder / "course", *changes), folder, "--quick")
+    return planted(course, tmp_path_factory.mktemp("weak") / "course", *changes)
+
+
+@pytest.fixture(scope="module")
+def weak(weak_course):
+    return run_audit(weak_course, weak_course.parent, "--quick")
 
 
 WAIVERS = """
