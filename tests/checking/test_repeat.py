@@ -175,7 +175,7 @@ def test_the_verdict_that_counts(found, outcome, unstable, keeps, asked):
 
 @pytest.fixture
 def bench(sandbox, tmp_path):
-    with open_bench(toy.make(tmp_path / "course").lab("lab01"), 7, sandbox) as opened:
+    with open_bench(toy.make(tmp_path / "course").lab("lab01"), "7", sandbox) as opened:
         yield opened
 
 

@@ -177,9 +177,8 @@ def test_several_candidates_are_listed(tmp_path, course):
         ("import torch\n\ntable = [1]\nprint(table[3])\n", "import_error", 4, "IndexError: list index out of range"),
         ("import nosuchmodule\n", "import_error", 1, "No module named 'nosuchmodule'"),
         ("x = 1\nimport os\nos._exit(0)\n", "import_crashed", None, "ended the Python process (exit code 0)"),
-        ("x = 1\nraise SystemExit(0)\n", "import_error", 2, "SystemExit"),
     ],
-    ids=["raises", "imports what is not there", "exits at once", "exits"],
+    ids=["raises", "imports what is not there", "ends the process"],
 )
 def test_a_crash_at_import_is_exit_code_3_with_the_line(tmp_path, course, source, kind, line, says):
     write(tmp_path, source + toy.REFERENCE)
@@ -187,6 +186,15 @@ def test_a_crash_at_import_is_exit_code_3_with_the_line(tmp_path, course, source
     problem = record(done).problem
     assert done.returncode == 3 and problem is not None
     assert (problem.kind, problem.line) == (kind, line) and says in problem.message
+
+
+def test_a_file_that_leaves_at_its_top_is_graded_and_told_where_it_ended(tmp_path, course):
+    write(tmp_path, "x = 1\nexit(0)\n" + toy.REFERENCE)
+    done = grade(tmp_path, "lab01", "--json", "-", course=course)
+    result = record(done)
+    assert done.returncode == 1 and result.problem is None and result.score.earned == 0
+    says = "lab01.py defines no scale: the file ends at line 2, before it. What fails: Every entry is multiplied."
+    assert result.tasks[0].diagnosis.says == says
 
 
 def test_a_file_that_never_ends_loading_is_exit_code_3(tmp_path, course):
