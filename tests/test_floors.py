@@ -102,7 +102,7 @@ def test_only_the_worker_and_nothing_of_the_judge_imports_torch():
         (["list"], 0),
         ([], 0),
         (["start", "lab01", "new"], 0),
-        (["hint", "lab02"], 0),
+        (["hint", "lab02", "ddpm_step"], 0),
         (["cohort", "--help"], 0),
         (["cohort", "lab01", "nowhere", "-o", "out"], 2),
         (["schema"], 0),
