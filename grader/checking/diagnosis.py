@@ -24,8 +24,8 @@ from grader.sandbox.client import Budget
 from grader.sandbox.values import Tensor
 
 # How many answers of edited references a task's diagnosis may ask for. A count, not a time: the same mistake must have
-# the same name on a busy machine. 15 edits and their 105 pairs take some 150 calls, one or two milliseconds each.
-CALLS_PER_TASK = 500
+# the same name on a busy machine. 27 edits in 34 spellings and their pairs take some 700 calls, a millisecond or two each.
+CALLS_PER_TASK = 1500
 # Only where an edit hangs or the machine stands still.
 BACKSTOP_S = 20.0
 CALL_CPU_S = 2.0

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from collections.abc import Generator, Sequence
 from typing import Any
 
@@ -64,6 +65,11 @@ class ChecksPlugin:
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Order the checks by task and refuse functions that are not marked as checks."""
+        written = re.findall(r"^def (test_\w+)", self._lab.checks_path.read_text(encoding="utf-8"), re.MULTILINE)
+        if twice := [name for name, count in Counter(written).items() if count > 1]:
+            self.collect_error = (
+                f"{self._lab.folder.name}/checks.py: {twice[0]} is defined twice; Python keeps the last"
+            )
         order = {task.id: index for index, task in enumerate(self._lab.tasks)}
         for item in items:
             mark = _mark(item)

@@ -188,11 +188,11 @@ def killed(bench, monkeypatch, *when):
     calls = []
     ask = Bench.ask_student
 
-    def counted(self, call, task):
+    def counted(self, call, budget, memory_mib=None):
         calls.append(call)
         if len(calls) in when:
-            self.student_worker(self.budget(task))._process.kill()
-        return ask(self, call, task)
+            self.student_worker(budget)._process.kill()
+        return ask(self, call, budget, memory_mib)
 
     monkeypatch.setattr(Bench, "ask_student", counted)
 
