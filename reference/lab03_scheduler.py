@@ -7,6 +7,7 @@ sample is x = x0 + σ·ε; other papers are named where they are used. Each func
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -261,3 +262,57 @@ def lcm_step(
         noise = torch.randn(x_t.shape, generator=generator, dtype=x_t.dtype, device=x_t.device)
         prev = torch.sqrt(alpha_bar_prev) * denoised + torch.sqrt(1 - alpha_bar_prev) * noise
     return {"prev": prev.to(x_t.dtype), "denoised": denoised.to(x_t.dtype)}
+
+
+def flow_euler_sample(
+    model: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    x: torch.Tensor,
+    sigmas: torch.Tensor,
+    timesteps: torch.Tensor,
+    stochastic: bool = False,
+    generator: torch.Generator | None = None,
+) -> torch.Tensor:
+    """Walk a flow down its levels by Euler's rule, for a model that predicts dx/dσ = ε − x0 (Esser et al. 2024, eq. 1).
+
+    The stochastic walk predicts x0 at every level and noises it anew to the next one.
+    """
+    for i, t in enumerate(timesteps):
+        sigma, sigma_next = sigmas[i], sigmas[i + 1]
+        velocity = model(x, t)
+        if stochastic:
+            x0 = x - sigma * velocity
+            noise = torch.randn(x.shape, generator=generator)
+            x = (1 - sigma_next) * x0 + sigma_next * noise
+        else:
+            x = x + (sigma_next - sigma) * velocity
+    return x
+
+
+def heun_sample(
+    model: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    x: torch.Tensor,
+    sigmas: torch.Tensor,
+    timesteps: torch.Tensor,
+    prediction_type: str = "epsilon",
+) -> torch.Tensor:
+    """Walk down the levels by Heun's rule (Karras et al. 2022, algorithm 1 without churn), for a sample x0 + σ·ε."""
+
+    def slope(x: torch.Tensor, i: int) -> torch.Tensor:
+        sigma = sigmas[i]
+        output = model(x / torch.sqrt(sigma**2 + 1), timesteps[i])
+        if prediction_type == "epsilon":
+            return output
+        if prediction_type == "v_prediction":
+            x0 = x / (sigma**2 + 1) - sigma / torch.sqrt(sigma**2 + 1) * output
+            return (x - x0) / sigma
+        raise ValueError(f"no prediction type is called {prediction_type!r}")
+
+    for i in range(len(timesteps)):
+        step = sigmas[i + 1] - sigmas[i]
+        here = slope(x, i)
+        ahead = x + step * here
+        if sigmas[i + 1] > 0:  # at σ = 0 there is nothing to look at
+            there = slope(ahead, i + 1)
+            ahead = x + step * (here + there) / 2
+        x = ahead
+    return x

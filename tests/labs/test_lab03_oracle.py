@@ -474,7 +474,7 @@ def test_two_instances_do_not_meet():
     x, noise = normal(7, 2, 3, 4), normal(8, 2, 5, 3, 4)
     log = scenarios.two_in_turns(reference, schedules=["karras", "stable_diffusion"], steps=5, x=x, noise=noise)
     for n, name in enumerate(["first", "second"]):
-        assert torch.equal(torch.stack(log[name]["x"]), walk(sigmas[n], x[n], noise[n])[1:])
+        assert torch.equal(torch.stack(log[name]), walk(sigmas[n], x[n], noise[n])[1:])
 
 
 def test_second_order_of_convergence():
@@ -641,3 +641,106 @@ def test_consistency_by_hand():
     denoised = 0.25 / 100.25 * 2 + 10 / math.sqrt(100.25) * 2
     torch.testing.assert_close(answer["denoised"], torch.full((16,), denoised))
     torch.testing.assert_close(answer["prev"], 0.8 * denoised + 0.6 * torch.randn(16, generator=seeded(5)))
+
+
+# Whole walks
+
+
+@pytest.mark.parametrize("stochastic", [False, True])
+@pytest.mark.parametrize("told", [None, [990.0, 700.0, 300.0, 300.0]])
+@pytest.mark.parametrize("shape", [(2, 3, 5, 7), (1, 4, 6)])
+def test_flow_walks_are_the_librarys(stochastic, told, shape):
+    flow = FlowMatchEulerDiscreteScheduler(stochastic_sampling=stochastic, shift=2.0)
+    flow.set_timesteps(sigmas=[1.0, 0.7, 0.4, 0.2], timesteps=told)
+    model, x = scenarios.TinyModel(normal(1, shape[1], shape[1])), normal(2, *shape)
+    ours, theirs, sample = seeded(3), seeded(3), x
+    flow.set_begin_index(0)  # equal timesteps: by place, not by value
+    for t in flow.timesteps:
+        sample = flow.step(model(sample, t), t, sample, generator=theirs).prev_sample
+    kept = x.clone()
+    found = reference.flow_euler_sample(model, x, flow.sigmas, flow.timesteps, stochastic, ours)
+    torch.testing.assert_close(found, sample, atol=2e-5, rtol=2e-5)
+    assert torch.equal(torch.rand((), generator=ours), torch.rand((), generator=theirs))
+    assert torch.equal(x, kept)
+
+
+def test_flow_walk_by_hand():
+    two = torch.full((1,), 2.0)
+    sigmas, timesteps = torch.tensor([1.0, 0.5, 0.0]), torch.tensor([1000.0, 500.0])
+    assert reference.flow_euler_sample(lambda x, t: two, torch.tensor([3.0]), sigmas, timesteps).item() == 1.0
+    # v = t: 3 − 0.5·1000 − 0.5·500.
+    found = reference.flow_euler_sample(lambda x, t: t.expand(1), torch.tensor([3.0]), sigmas, timesteps)
+    assert found.item() == -747.0
+
+
+def test_a_perfect_flow_ends_on_the_data():
+    x0, eps = normal(4, 3, 5), normal(5, 3, 5)
+    sigmas, timesteps = torch.tensor([1.0, 0.6, 0.1, 0.0]), torch.tensor([1000.0, 600.0, 100.0])
+    found = reference.flow_euler_sample(lambda x, t: eps - x0, eps, sigmas, timesteps)
+    torch.testing.assert_close(found, x0, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("steps", [1, 2, 5, 12])
+@pytest.mark.parametrize("shape", [(2, 3, 5, 7), (1, 4, 6)])
+def test_heun_walks_are_the_librarys(prediction_type, steps, shape):
+    heun = HeunDiscreteScheduler(prediction_type=prediction_type, **SD)
+    heun.set_timesteps(steps)
+    model, x = scenarios.TinyModel(normal(1, shape[1], shape[1])), heun.sigmas[0] * normal(2, *shape)
+    sample, calls = x, 0
+    for t in heun.timesteps:
+        sample = heun.step(model(heun.scale_model_input(sample, t), t), t, sample).prev_sample
+        calls += 1
+    sigmas = torch.cat([heun.sigmas[:1], heun.sigmas[1:-1:2], heun.sigmas[-1:]])
+    timesteps = heun.timesteps[[0, *range(1, len(heun.timesteps), 2)]]
+    assert (len(sigmas), len(timesteps), calls) == (steps + 1, steps, 2 * steps - 1)
+    found = reference.heun_sample(model, x, sigmas, timesteps, prediction_type)
+    torch.testing.assert_close(found, sample, atol=2e-4, rtol=2e-4)
+
+
+def test_heun_by_hand():
+    answers = iter([1.5, 0.5, 1.0])
+    found = reference.heun_sample(
+        lambda x, t: torch.tensor([next(answers)]),
+        torch.tensor([5.0]),
+        torch.tensor([2.0, 1.0, 0.0]),
+        torch.tensor([7.0, 3.0]),
+    )
+    assert found.item() == 3.0
+    assert next(answers, None) is None
+
+
+def test_heun_walks_alike_for_noise_and_velocity():
+    """The same perfect model in two units; a conversion at the wrong level would part them."""
+    x0, eps = normal(6, 3, 5), normal(7, 3, 5)
+    sigmas, timesteps = torch.tensor([14.6, 4.1, 1.0, 0.2, 0.0]), torch.tensor([4.0, 3.0, 2.0, 1.0])
+    level = dict(zip(timesteps.tolist(), sigmas[:-1].tolist(), strict=True))
+
+    def velocity(x, t):
+        s = level[t.item()]
+        return (eps - s * x0) / math.sqrt(s * s + 1)
+
+    for name, model in (("epsilon", lambda x, t: eps), ("v_prediction", velocity)):
+        found = reference.heun_sample(model, x0 + 14.6 * eps, sigmas, timesteps, name)
+        torch.testing.assert_close(found, x0, atol=1e-4, rtol=1e-4)
+
+
+def test_heun_refuses():
+    with pytest.raises(ValueError, match="'sample'"):
+        reference.heun_sample(lambda x, t: x, torch.zeros(1), torch.tensor([1.0, 0.0]), torch.tensor([1.0]), "sample")
+
+
+@pytest.mark.parametrize("stochastic", [False, True])
+def test_gives_the_golden_flow_walks(stochastic):
+    golden = witness.case("lab03", f"flow_walk:{stochastic}")
+    given = (golden[key] for key in ("x", "sigmas", "timesteps"))
+    found = reference.flow_euler_sample(recipe.answer, *given, stochastic, seeded(golden["seed"].item()))
+    torch.testing.assert_close(found, golden["end"], atol=5e-5, rtol=5e-5)
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+def test_gives_the_golden_heun_walks(prediction_type):
+    golden = witness.case("lab03", f"heun_walk:{prediction_type}")
+    given = (golden[key] for key in ("x", "sigmas", "timesteps"))
+    found = reference.heun_sample(recipe.answer, *given, prediction_type)
+    torch.testing.assert_close(found, golden["end"], atol=2e-4, rtol=2e-4)
