@@ -24,7 +24,7 @@ from grader.sandbox.client import Budget
 from grader.sandbox.values import Tensor
 
 # How many answers of edited references a task's diagnosis may ask for. A count, not a time: the same mistake must have
-# the same name on a busy machine. 27 edits in 34 spellings and their pairs take some 700 calls, each about a millisecond.
+# the same name on a busy machine. 27 edits in 34 spellings and their pairs take some 700 calls of a millisecond.
 CALLS_PER_TASK = 1500
 # Only where an edit hangs or the machine stands still.
 BACKSTOP_S = 20.0
