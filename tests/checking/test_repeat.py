@@ -188,13 +188,13 @@ def killed(bench, monkeypatch, *when):
     calls = []
     ask = Bench.ask_student
 
-    def counted(self, call, task):
+    def counted(self, call, budget, memory_mib=None):
         calls.append(call)
         if len(calls) in when:
-            process = self.student_worker(self.budget(task))._process
+            process = self.student_worker(budget)._process
             process.kill()
             assert process.exit(60) is not None
-        return ask(self, call, task)
+        return ask(self, call, budget, memory_mib)
 
     monkeypatch.setattr(Bench, "ask_student", counted)
 
