@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 
 
-def checkpoint_weights() -> dict[str, float]:
-    """Return the weights of the three predictions at s = 7.5 with a negative prompt: s, 1 − s, and none."""
-    return {"prompt": 7.5, "negative": -6.5, "empty": 0.0}
+def checkpoint_weights() -> dict[str, int]:
+    """Return the weights of the three predictions at s = 8 with a negative prompt: s, 1 − s, and none."""
+    return {"prompt": 8, "negative": -7, "empty": 0}
 
 
 def checkpoint_batch_shape() -> tuple[int, ...]:

@@ -397,7 +397,7 @@ def test_evaluations_are_those_of_the_plan():
 
 def test_prediction_of_the_weights():
     one = {name: torch.eye(3)[None, i] for i, name in enumerate(("prompt", "negative", "empty"))}
-    guided = ClassifierFreeGuidance(7.5).forward(one["prompt"], one["negative"]).pred[0]
+    guided = ClassifierFreeGuidance(8.0).forward(one["prompt"], one["negative"]).pred[0]
     assert LAB.checkpoint_weights() == dict(zip(one, guided.tolist(), strict=True))
 
 
