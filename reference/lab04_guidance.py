@@ -18,8 +18,8 @@ def checkpoint_weights() -> dict[str, int]:
 
 
 def checkpoint_batch_shape() -> tuple[int, ...]:
-    """Return the shape of what the network is given: two halves of three prompts with two pictures each."""
-    return (2 * 3 * 2, 4, 64, 64)
+    """Return the shape of what the network is given: two halves of three prompts with four pictures each."""
+    return (2 * 3 * 4, 4, 64, 64)
 
 
 def checkpoint_evaluations() -> dict[str, int]:
@@ -42,9 +42,9 @@ def cfg(cond: torch.Tensor, uncond: torch.Tensor, scale: float, use_original_for
     Libraries: uncond + s·(cond − uncond) (Saharia et al. 2022, eq. 7). The original: cond + w·(cond − uncond)
     (Ho and Salimans 2022, eq. 6); the two are one for w = s − 1.
     """
-    direction = cond.float() - uncond.float()
+    direction = cond - uncond
     base = cond if use_original_formulation else uncond
-    return (base + scale * direction).to(cond.dtype)
+    return base + scale * direction
 
 
 def guided_prediction(
@@ -93,12 +93,12 @@ def rescale_guidance(guided: torch.Tensor, cond: torch.Tensor, phi: float) -> to
 
     φ = 1 brings each sample all the way, φ = 0 leaves it. A constant sample has no deviation to bring: it stays.
     """
-    axes, prediction = tuple(range(1, guided.ndim)), guided.float()
-    std_cond = cond.float().std(dim=axes, keepdim=True)
-    std_guided = prediction.std(dim=axes, keepdim=True)
+    axes = tuple(range(1, guided.ndim))
+    std_cond = cond.std(dim=axes, keepdim=True)
+    std_guided = guided.std(dim=axes, keepdim=True)
     ratio = torch.where(std_guided > 0, std_cond / std_guided, 1.0)
-    rescaled = ratio * prediction
-    return (phi * rescaled + (1 - phi) * prediction).to(guided.dtype)
+    rescaled = ratio * guided
+    return phi * rescaled + (1 - phi) * guided
 
 
 def guidance_plan(n: int, start: float, stop: float, scale: float) -> dict[str, Any]:
@@ -140,9 +140,10 @@ class APG:
 
     def __call__(self, cond: torch.Tensor, uncond: torch.Tensor) -> torch.Tensor:
         """Return the guided prediction of the next step, in the dtype of `cond` (B, ...)."""
-        axes = tuple(range(1, cond.ndim))
+        c, u = cond.float(), uncond.float()
+        axes = tuple(range(1, c.ndim))
         # 1. Momentum: what earlier steps wanted, weighted; negative momentum holds it against them.
-        update = cond.float() - uncond.float()
+        update = c - u
         if self.momentum is not None:
             update = update + self.momentum * self.average
             self.average = update
@@ -153,10 +154,10 @@ class APG:
             update = update * torch.clamp(self.norm_threshold / norm, max=1.0)
 
         # 3. The part along cond, which saturates, is weighted by η.
-        unit = F.normalize(cond.float().flatten(1), dim=1).reshape(cond.shape)
+        unit = F.normalize(c.flatten(1)).reshape(c.shape)
         parallel = (update * unit).sum(dim=axes, keepdim=True) * unit
         orthogonal = update - parallel
-        return (uncond + self.scale * (orthogonal + self.eta * parallel)).to(cond.dtype)
+        return (u + self.scale * (orthogonal + self.eta * parallel)).to(cond.dtype)
 
 
 def guided_sample(

@@ -9,6 +9,10 @@ class TooManyCalls(RuntimeError):
     """The network was called more often than any task of this lab needs."""
 
 
+class WrongRows(RuntimeError):
+    """The network was given latents, timesteps and embeddings of different numbers of rows."""
+
+
 class Toy:
     """A stand-in for a network: a row's prediction depends on its latent, timestep and tokens, and on no other row.
 
@@ -25,6 +29,8 @@ class Toy:
         if self.calls > CALL_BUDGET:
             raise TooManyCalls(f"stopped: the network was called more than {CALL_BUDGET} times")
         rows, further = len(x), [1] * (x.ndim - 1)
+        if t.shape != (rows,) or len(emb) != rows:
+            raise WrongRows(f"{rows} latents, timesteps of shape {tuple(t.shape)} and {len(emb)} embeddings")
         place = linspace(0.5, 1.5, emb.shape[1])[None, :, None]
         words = 4 * (emb * place).mean(dim=(1, 2)).reshape(rows, *further)
         angle = (t / 400).reshape(rows, *further)

@@ -25,7 +25,7 @@ def checkpoint_weights() -> dict[str, int]:
 
 
 def checkpoint_batch_shape() -> tuple[int, ...]:
-    """Three prompts, two pictures each, guidance_scale = 7.5, one call of the network a step. Predict its shape.
+    """Three prompts, four pictures each, guidance_scale = 7.5, one call of the network a step. Predict its shape.
 
     The latent of one picture is (4, 64, 64).
 
