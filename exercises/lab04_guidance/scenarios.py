@@ -1,6 +1,6 @@
 """Public harness of lab 04: toy networks and steps for your functions to work with. Runs in the worker."""
 
-from torch import arange, cos, cumprod, linspace, sqrt, tanh, tensor
+from torch import arange, cat, cos, cumprod, linspace, no_grad, sqrt, stack, tanh, tensor
 
 CALL_BUDGET = 80
 
@@ -86,3 +86,106 @@ def sample(student, *, x, cond, uncond, scales):
     plan = {"scale": scales, "evaluations": len(scales) + int((scales > 1).sum())}
     end = student.guided_sample(Toy(), Steps(len(scales)), x, cond, uncond, plan)
     return {"end": end, "plan": plan}
+
+
+# For the figures, which a trained model draws: `model` is a fixtures.minisd.model.Stack.
+
+
+def drawn(model, noise, steps, predict):
+    """Return the pictures after `steps` DDIM steps; `predict(x, t)` returns the prediction, t a 0-d tensor."""
+    scheduler = model.scheduler()
+    scheduler.set_timesteps(steps)
+    x = noise
+    with no_grad():
+        for t in scheduler.timesteps:
+            x = scheduler.step(predict(x, t), t, x).prev_sample
+    return model.decode(x)
+
+
+def two_predictions(model, prompt, x, t):
+    """Return what the trained network predicts with the prompt and without it."""
+    emb = cat([model.embed([prompt]).expand(len(x), -1, -1), model.embed([""]).expand(len(x), -1, -1)])
+    return model.unet(cat([x, x]), t, emb).sample.chunk(2)
+
+
+def scales(student, *, model, prompt, noise, scales, steps):
+    """Draw one prompt from one noise at every scale, with the student's cfg."""
+
+    def predict(x, t):
+        cond, uncond = two_predictions(model, prompt, x, t)
+        return cat([student.cfg(c[None], u[None], s) for c, u, s in zip(cond, uncond, scales, strict=True)])
+
+    return drawn(model, noise.repeat(len(scales), 1, 1, 1), steps, predict)
+
+
+def batch(student, *, model, prompts, noise, scale, steps):
+    """Draw several prompts in one batch, with the student's guided_prediction."""
+    cond, uncond = model.embed(prompts), model.embed([""] * len(prompts))
+
+    def network(x, t, emb):
+        return model.unet(x, t, emb).sample
+
+    def predict(x, t):
+        return student.guided_prediction(network, x, t.repeat(len(x)), cond, uncond, scale)
+
+    return drawn(model, noise, steps, predict)
+
+
+def rescaled(student, *, model, prompt, noise, scales, phi, steps):
+    """Draw one prompt at several scales; the guided prediction is read as v, rescaled by the student, and read back."""
+    alpha_bar = model.scheduler().alphas_cumprod
+
+    def predict(x, t):
+        signal, sigma = sqrt(alpha_bar[t]), sqrt(1 - alpha_bar[t])
+        cond, uncond = ((eps - sigma * x) / signal for eps in two_predictions(model, prompt, x, t))
+        factor = tensor(scales).reshape(-1, 1, 1, 1)
+        guided = student.rescale_guidance(uncond + factor * (cond - uncond), cond, phi)
+        return sigma * x + signal * guided
+
+    return drawn(model, noise.repeat(len(scales), 1, 1, 1), steps, predict)
+
+
+def projected(student, *, model, prompt, noise, scales, options, steps):
+    """Draw one prompt at several scales by plain guidance, and by the student's APG, an instance each."""
+    start = noise.repeat(len(scales), 1, 1, 1)
+    factor = tensor(scales).reshape(-1, 1, 1, 1)
+    guides = [student.APG(s, *options) for s in scales]
+
+    def plainly(x, t):
+        cond, uncond = two_predictions(model, prompt, x, t)
+        return uncond + factor * (cond - uncond)
+
+    def by_apg(x, t):
+        cond, uncond = two_predictions(model, prompt, x, t)
+        return cat([guide(c[None], u[None]) for guide, c, u in zip(guides, cond, uncond, strict=True)])
+
+    return {"plain": drawn(model, start, steps, plainly), "apg": drawn(model, start, steps, by_apg)}
+
+
+class TrainedSteps:
+    """The trained model's DDIM scheduler as `guided_sample` is given one."""
+
+    def __init__(self, model, n):
+        """Prepare `n` steps."""
+        self.scheduler = model.scheduler()
+        self.scheduler.set_timesteps(n)
+        self.timesteps = self.scheduler.timesteps
+
+    def step(self, prediction, t, x):
+        """Return the sample after the step at `t`."""
+        return self.scheduler.step(prediction, t, x).prev_sample
+
+
+def planned(student, *, model, prompt, noise, plans):
+    """Draw one prompt from one noise under each plan, with the student's guided_sample."""
+    cond, uncond = model.embed([prompt]), model.embed([""])
+
+    def network(x, t, emb):
+        return model.unet(x, t, emb).sample
+
+    ends = []
+    for one in plans:
+        plan = {"scale": tensor(one), "evaluations": len(one) + sum(s > 1 for s in one)}
+        with no_grad():
+            ends.append(student.guided_sample(network, TrainedSteps(model, len(one)), noise, cond, uncond, plan))
+    return stack([model.decode(end)[0] for end in ends])
