@@ -325,7 +325,7 @@ def test_guides_the_middle(compare):
 @check("guidance_plan", visible=True)
 def test_edges_between_steps(compare):
     """An edge that falls between two steps is cut down to the first of them."""
-    compare.guidance_plan(13, 0.1, 0.65, 7.5)
+    compare.guidance_plan(13, 0.2, 0.65, 7.5)
 
 
 @check("guidance_plan", visible=True)

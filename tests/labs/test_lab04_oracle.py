@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from diffusers import DDIMScheduler
 from diffusers.guiders import AdaptiveProjectedGuidance, ClassifierFreeGuidance
 from diffusers.guiders.adaptive_projected_guidance import MomentumBuffer, normalized_guidance
 from diffusers.guiders.guider_utils import rescale_noise_cfg
@@ -391,6 +392,30 @@ def test_evaluations_are_those_of_the_plan():
     LAB.guided_sample(model_with_a_log(calls), recipe.Steps(8), x, cond, uncond, plan)
     assert [len(call[0]) for call in calls] == [2 if scale > 1 else 1 for scale in plan["scale"]]
     assert sum(len(call[0]) for call in calls) == plan["evaluations"]
+
+
+@pytest.mark.parametrize("n", [1, 3, 7, 8])
+def test_the_harness_steps_as_diffusers_does(n):
+    ours, theirs = witness.scenarios("lab04").Steps(n), DDIMScheduler(clip_sample=True)
+    theirs.set_timesteps(n)
+    assert ours.timesteps.tolist() == theirs.timesteps.tolist()
+    x = normal(0, 2, 3, 4)
+    for t in ours.timesteps:
+        eps = normal(int(t) + 1, 2, 3, 4)
+        expected = theirs.step(eps, t, x).prev_sample
+        torch.testing.assert_close(ours.step(eps, t, x), expected, atol=2e-5, rtol=2e-5)
+        x = expected
+
+
+def test_guiding_the_samples_is_the_same_only_where_steps_are_linear():
+    # page.md says so: without clipping a DDIM step is linear in the prediction, with it it is not.
+    x, cond, uncond = normal(0, 2, 3, 4), normal(1, 2, 3, 4), normal(2, 2, 3, 4)
+    guided = LAB.cfg(cond, uncond, 5.0)
+    for clip in (False, True):
+        scheduler = DDIMScheduler(clip_sample=clip)
+        scheduler.set_timesteps(10)
+        right, one, other = (scheduler.step(eps, 500, x).prev_sample for eps in (guided, cond, uncond))
+        assert torch.allclose(LAB.cfg(one, other, 5.0), right, atol=1e-4) is not clip
 
 
 # Predictions, each with a witness that is not the number itself.
