@@ -91,14 +91,14 @@ def sample(student, *, x, cond, uncond, scales):
 # For the figures, which a trained model draws: `model` is a fixtures.minisd.model.Stack.
 
 
-def drawn(model, noise, steps, predict):
-    """Return the pictures after `steps` DDIM steps; `predict(x, t)` returns the prediction, t a 0-d tensor."""
+def drawn(model, noise, number, predict):
+    """Return the pictures after `number` DDIM steps; `predict(x, t)` returns the prediction, t a 0-d tensor."""
     scheduler = model.scheduler()
-    scheduler.set_timesteps(steps)
+    scheduler.set_timesteps(number)
     x = noise
     with no_grad():
-        for t in scheduler.timesteps:
-            x = scheduler.step(predict(x, t), t, x).prev_sample
+        for level in scheduler.timesteps:
+            x = scheduler.step(predict(x, level), level, x).prev_sample
     return model.decode(x)
 
 

@@ -208,7 +208,7 @@ class APG:
 
     1. momentum β: d ← d + β·(what d was after this line in the step before; nothing in the first step)
     2. the norm is limited to r: d ← d·min(1, r/|d|), |d| the root of the sum of squares over all axes but the batch
-    3. d = d∥ + d⊥, where d∥ is the projection of d on the direction of cond
+    3. d = d∥ + d⊥, where d∥ is the projection of d on the direction of cond (0 where cond is 0 everywhere)
     4. the answer is uncond + s·(d⊥ + η·d∥)
 
     By hand: s = 2, η = 0.5, r = 0 (no limit), no momentum, cond = (4, 0), uncond = (1, −4): d = (3, 4), d∥ = (3, 0),
