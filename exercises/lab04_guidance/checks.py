@@ -313,19 +313,19 @@ def test_constant_sample_among_others(compare, draw):
 @check("guidance_plan", visible=True)
 def test_guides_every_step(compare):
     """From 0 to 1 every step is guided."""
-    compare.guidance_plan(10, 0.0, 1.0, 7.5)
+    compare.guidance_plan(10, 0.0, 1.0, 7.25)
 
 
 @check("guidance_plan", visible=True)
 def test_guides_the_middle(compare):
     """From a quarter to three quarters the steps between are guided."""
-    compare.guidance_plan(20, 0.25, 0.75, 5.0)
+    compare.guidance_plan(20, 0.25, 0.75, 3.75)
 
 
 @check("guidance_plan", visible=True)
 def test_edges_between_steps(compare):
     """An edge that falls between two steps is cut down to the first of them."""
-    compare.guidance_plan(13, 0.2, 0.65, 7.5)
+    compare.guidance_plan(13, 0.2, 0.65, 6.25)
 
 
 @check("guidance_plan", visible=True)
