@@ -93,7 +93,7 @@ def grade_all(wrong: list[Wrong]) -> Iterator[tuple[Wrong, LabResult]]:
     course = load(ROOT)
     for lab_id in dict.fromkeys(one.lab for one in wrong):
         lab = course.lab(lab_id)
-        with open_bench(lab, course.manifest.seed) as bench:
+        with open_bench(lab, course.seed) as bench:
             for one in (w for w in wrong if w.lab == lab_id):
                 yield one, grade(Job(lab, parse(one.source(lab), f"{lab_id}.py"), [one.task]), bench)
 

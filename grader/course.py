@@ -17,14 +17,15 @@ from grader.manifest import (
     CourseManifest,
     Edit,
     Equivalent,
-    Equivalents,
     LabManifest,
     Misconception,
-    Misconceptions,
     Task,
     read,
+    read_edits,
     read_hints,
 )
+from grader.seeds import overriding
+from grader.signature import parameters, signatures
 
 
 @dataclass(frozen=True)
@@ -105,15 +106,37 @@ class Lab:
         return read_hints(self.folder / "hints.toml")
 
     @cached_property
+    def signatures(self) -> dict[str, str]:
+        """Function or class -> how it is called, as starter.py has it."""
+        try:
+            return signatures(self.starter)
+        except SyntaxError as error:
+            raise CourseError(f"{self.folder.name}/starter.py, line {error.lineno}: {error.msg}.") from None
+
+    def signatures_of(self, task: Task) -> dict[str, str]:
+        """Return the signatures of a task's functions; CourseError where starter.py lacks one."""
+        lost = [name for name in task.functions if name not in self.signatures]
+        if lost:
+            raise CourseError(f"{self.folder.name}/starter.py defines no {lost[0]}, which lab.toml lists.")
+        return {name: self.signatures[name] for name in task.functions}
+
+    def parameters(self, function: str) -> list[str]:
+        """Return the names of a function's positional parameters; none where the starter does not define it."""
+        return parameters(self.signatures[function]) if function in self.signatures else []
+
+    @cached_property
     def misconceptions(self) -> list[Misconception]:
         """All known mistakes of the lab, in file order."""
-        return read(self.folder / "misconceptions.toml", Misconceptions).misconception
+        return read_edits(self.folder / "misconceptions.toml", Misconception, self._functions)
 
     @cached_property
     def equivalents(self) -> list[Equivalent]:
         """Right code in other forms."""
-        path = self.folder / "equivalents.toml"
-        return read(path, Equivalents).equivalent
+        return read_edits(self.folder / "equivalents.toml", Equivalent, self._functions)
+
+    @property
+    def _functions(self) -> dict[str, list[str]]:
+        return {task.id: task.functions for task in self.tasks}
 
     @property
     def checks_path(self) -> Path:
@@ -128,7 +151,7 @@ class Lab:
     @cached_property
     def digest(self) -> str:
         """sha256 over everything that can change a verdict, first 16 digits."""
-        files = [self.checks_path, self.folder / "lab.toml", self.scenarios_path]
+        files = [self.checks_path, self.folder / "lab.toml", self.scenarios_path, self.folder / "starter.py"]
         files += [self.folder / "misconceptions.toml", self.reference_path, self.answers_path]
         parts = hashlib.sha256()
         for path in files:
@@ -160,6 +183,7 @@ class Course:
     root: Path
     manifest: CourseManifest
     labs: Sequence[Lab]
+    seed: str  # the secret that hidden inputs come from: course.toml's, or that of $GRADE_SEED_FILE
 
     @property
     def templates(self) -> Path:
@@ -231,7 +255,7 @@ def load(root: Path) -> Course:
     ids = [lab.id for lab in labs]
     if len(ids) != len(set(ids)):
         raise CourseError("exercises/course.toml: two labs have the same id.")
-    return Course(root, manifest, labs)
+    return Course(root, manifest, labs, overriding() or manifest.seed)
 
 
 @lru_cache(maxsize=256)  # the diagnosis applies hundreds of edits to one source
@@ -251,22 +275,22 @@ def definition_span(source: str, name: str, where: str) -> tuple[int, int]:
 def apply_edits(source: str, edits: Sequence[Edit], where: str = "the reference") -> str | None:
     """Return `source` with all `edits` applied to the original text, or None where two of them overlap.
 
-    Each `find` must occur exactly once in its task's function; CourseError otherwise.
+    Each `find` must occur exactly once in its task's functions; CourseError otherwise.
     """
     spans: list[tuple[int, int, str]] = []
     for edit in edits:
-        start, end = definition_span(source, edit.task, where)
-        body = source[start:end]
+        bodies = [definition_span(source, function, where) for function in edit.functions]
         if edit.code is not None:
-            spans.append((start, end, edit.code if edit.code.endswith("\n") else edit.code + "\n"))
+            code = edit.code if edit.code.endswith("\n") else edit.code + "\n"
+            spans += [(start, end, code if number == 0 else "") for number, (start, end) in enumerate(bodies)]
         for piece in edit.replacements:
-            count = body.count(piece.find)
+            count = sum(source[start:end].count(piece.find) for start, end in bodies)
             if count != 1:
                 raise CourseError(
-                    f"{edit.task}/{edit.id}: `find` must occur exactly once in {edit.task} of {where}, "
+                    f"{edit.key}: `find` must occur exactly once in {' and '.join(edit.functions)} of {where}, "
                     f"but it occurs {count} times: {piece.find!r:.100}"
                 )
-            at = start + body.index(piece.find)
+            at = next(found for start, end in bodies if (found := source.find(piece.find, start, end)) >= 0)
             spans.append((at, at + len(piece.find), piece.put))
     spans.sort(key=lambda span: span[:2])
     for (_, end, _), (start, _, _) in itertools.pairwise(spans):

@@ -29,7 +29,10 @@ from grader.results import (
 )
 from grader.sandbox.launcher import Sandbox
 from grader.scoring import earned, share_points, state, total
+from grader.seeds import fingerprint
 from grader.submission import Submission
+
+EARNS_LATER = "This holds, and earns its points as soon as one check of this task that compares values passes."
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Job:
 @contextlib.contextmanager
 def open_bench(
     lab: Lab,
-    course_seed: int,
+    course_seed: str,
     sandbox: Sandbox | None = None,
     trusted_cpu_s: float | None = None,
     require_sandbox: bool = False,
@@ -95,7 +98,7 @@ def assess(job: Job, bench: Bench, *, diagnose: bool = True) -> tuple[LabResult,
     result = LabResult(
         lab=job.lab.id,
         title=job.lab.manifest.title,
-        seed=bench.course_seed,
+        seed=fingerprint(bench.course_seed),
         submission=job.submission.digest,
         filename=job.submission.filename,
         score=total((t.earned, t.possible) for t in tasks),
@@ -141,7 +144,7 @@ def illustrate(result: LabResult, job: Job, bench: Bench, on_fault: Callable[[st
     runnable = [
         task.id
         for task in result.tasks
-        if job.submission.unfit(task.id, job.lab.task(task.id).signature) is None
+        if job.submission.unfit(job.lab.signatures_of(job.lab.task(task.id))) is None
         and spent.get(f"task {task.id}", 0.0) < limit  # a task that hung would hang again
     ]
     if not runnable:
@@ -155,20 +158,25 @@ def illustrate(result: LabResult, job: Job, bench: Bench, on_fault: Callable[[st
 
 def _check_results(task: Task, seen: Examination) -> list[CheckResult]:
     found = [one for one in seen.checks if one.mark.task == task.id]
+    # A hollow answer passes what looks at the student's answers alone, or asks for a refusal.
+    has_value = any(one.verdict.outcome == "passed" and not one.mark.property for one in found)
     results = []
     for one, points in zip(found, share_points(task.points, [f.mark.weight for f in found]), strict=True):
         verdict = one.verdict
+        counts = has_value or not one.mark.property
+        message = verdict.message if counts or verdict.outcome != "passed" else EARNS_LATER
         results.append(
             CheckResult(
                 id=one.id,
                 task=task.id,
                 title=one.title,
                 outcome=verdict.outcome,
-                earned=points if verdict.outcome == "passed" else 0.0,
+                earned=points if verdict.outcome == "passed" and counts else 0.0,
                 # A fault of ours takes the check out of the score, not the points out of the student.
                 possible=0.0 if verdict.outcome == "grader_error" else points,
                 visible=one.mark.visible,
-                message=verdict.message,
+                property=one.mark.property,
+                message=message,
                 evidence=verdict.evidence,
                 frames=verdict.frames,
                 output=verdict.output,
@@ -181,16 +189,16 @@ def _check_results(task: Task, seen: Examination) -> list[CheckResult]:
 def _task_result(
     task: Task, checks: Sequence[CheckResult], seen: Examination, job: Job, bench: Bench, diagnose: bool
 ) -> TaskResult:
-    defined = job.submission.definitions.get(task.id)
+    written = [job.submission.definitions[name] for name in task.functions if name in job.submission.definitions]
     return TaskResult(
         id=task.id,
         title=task.title,
-        function=task.id,
-        line=defined.line if defined else None,
+        function=" and ".join(task.functions),
+        line=written[0].line if written else None,
         earned=earned(checks),
         possible=round(sum(check.possible for check in checks), 2),
         state=state([check.outcome for check in checks]),
-        diagnosis=_diagnosis(task, checks, seen, bench, defined.returns if defined else ()) if diagnose else None,
+        diagnosis=_diagnosis(task, checks, seen, bench, [n for d in written for n in d.returns]) if diagnose else None,
     )
 
 

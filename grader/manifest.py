@@ -5,17 +5,28 @@ A wrong manifest raises `CourseError` naming the file, the key and what was expe
 
 from __future__ import annotations
 
-import ast
 import tomllib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from grader.errors import CourseError
+from grader.seeds import canonical
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
+
+def _refuse_format_1(version: Any) -> Any:
+    if version == 1:
+        raise ValueError(
+            "format 1 is not read any more; CHANGELOG.md says what is new in format 2, and docs/authors.md shows it"
+        )
+    return version
+
+
+Format = Annotated[Literal[2], BeforeValidator(_refuse_format_1)]
 Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 LabId = Annotated[str, StringConstraints(pattern=r"^lab[0-9]{2}$")]
 FileName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+(\.py)?$")]
@@ -31,10 +42,10 @@ class Manifest(BaseModel):
 class CourseManifest(Manifest):
     """course.toml."""
 
-    format_version: Literal[1]
+    format_version: Format
     title: str
     version: str
-    seed: int = Field(ge=0, lt=2**31)
+    seed: Annotated[str, BeforeValidator(canonical)]  # a whole number or hexadecimal digits; for marks, a secret
     labs: list[FileName] = Field(min_length=1)
 
 
@@ -46,36 +57,33 @@ class Limits(Manifest):
 
 
 class Task(Manifest):
-    """One thing a student writes; `id` is the name of the function or class."""
+    """One thing a student writes: a function or class of the name `id`, or the `functions` that are listed."""
 
     id: Identifier
     title: str
     points: int = Field(ge=1)
     see: str = ""
-    signature: str
+    functions: list[Identifier]
     tolerance: dict[str, tuple[float, float]] = {}
 
-    @field_validator("signature")
+    @model_validator(mode="before")
     @classmethod
-    def _is_a_signature(cls, signature: str) -> str:
-        try:
-            ast.parse(f"def {signature}: pass")
-        except SyntaxError:
-            raise ValueError("a signature is expected, as in add_noise(x0, noise, t, betas)") from None
-        return signature
+    def _is_a_function_of_its_name(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "functions" not in data and "id" in data:
+            return {**data, "functions": [data["id"]]}
+        return data
 
-    @property
-    def parameters(self) -> list[str]:
-        """The names of the signature's positional parameters, in order."""
-        node = ast.parse(f"def {self.signature}: pass").body[0]
-        assert isinstance(node, ast.FunctionDef)
-        return [argument.arg for argument in (*node.args.posonlyargs, *node.args.args)]
+    @model_validator(mode="after")
+    def _has_functions(self) -> Task:
+        if not self.functions or len(set(self.functions)) != len(self.functions):
+            raise ValueError("`functions` lists the names of what a student writes, each once")
+        return self
 
 
 class LabManifest(Manifest):
     """lab.toml."""
 
-    format_version: Literal[1]
+    format_version: Format
     id: LabId
     title: str
     reference: FileName
@@ -90,6 +98,9 @@ class LabManifest(Manifest):
         ids = [task.id for task in self.task]
         if len(ids) != len(set(ids)):
             raise ValueError("two tasks have the same id")
+        functions = [function for task in self.task for function in task.functions]
+        if len(functions) != len(set(functions)):
+            raise ValueError("two tasks have a function of the same name")
         return self
 
 
@@ -101,27 +112,34 @@ class Replacement(Manifest):
 
 
 class Edit(Manifest):
-    """An edit of a task's function in the reference: one place (`find`, `put`), several (`edits`), or all (`code`).
+    """An edit of a task's functions in the reference: one place (`find`, `put`), several (`edits`), or all (`code`).
 
-    `recorded` stands for all of them in a student edition, which carries what the edit answers and not the edit.
+    `task`, `id` and `functions` come from the tables' names and from lab.toml, see `read_edits`.
     """
 
     task: Identifier
     id: Identifier
+    functions: tuple[Identifier, ...]
     find: str | None = None
     put: str | None = None
     edits: list[Replacement] = []
     code: str | None = None
-    recorded: bool = False
 
     @model_validator(mode="after")
     def _one_form(self) -> Edit:
-        single = self.find is not None and self.put is not None
         if (self.find is None) != (self.put is None):
             raise ValueError("`find` and `put` go together")
-        if sum([single, bool(self.edits), self.code is not None, self.recorded]) != 1:
+        if sum(self._forms()) != 1:
             raise ValueError("give exactly one of: `find` with `put`, `edits`, `code`")
         return self
+
+    def _forms(self) -> list[bool]:
+        return [self.find is not None, bool(self.edits), self.code is not None]
+
+    @property
+    def key(self) -> str:
+        """What recorded answers and reports call it: `task/id`."""
+        return f"{self.task}/{self.id}"
 
     @property
     def replacements(self) -> list[Replacement]:
@@ -132,34 +150,49 @@ class Edit(Manifest):
 
 
 class Misconception(Edit):
-    """A known mistake: an edit, and the sentence a student reads."""
+    """A known mistake: an edit, further spellings of the same idea (`also`), and the sentence a student reads.
+
+    `recorded` counts the spellings in a student edition, which carries what they answer and not the edits.
+    """
 
     says: Sentence
     see: str = ""
+    also: list[list[Replacement]] = []
+    recorded: int = Field(default=0, ge=0)
+    spelling: int = Field(default=0, exclude=True)  # which of `spellings` this is
 
     @model_validator(mode="after")
     def _combines(self) -> Misconception:
         if self.code is not None:
             raise ValueError("a misconception is a `find`/`put` edit, so that two can be combined")
+        if not all(self.also):
+            raise ValueError("a spelling in `also` is a list of at least one { find, put }")
         return self
+
+    def _forms(self) -> list[bool]:
+        return [*super()._forms(), self.recorded > 0]
+
+    @property
+    def key(self) -> str:
+        """`task/id`, and for a further spelling its number."""
+        return super().key + (f"#{self.spelling}" if self.spelling else "")
+
+    @property
+    def spellings(self) -> list[Misconception]:
+        """This mistake in each of its spellings, itself first."""
+        plain: dict[str, Any] = {"find": None, "put": None, "also": []}
+        others = [
+            self.model_copy(update={**plain, "edits": edits, "spelling": number})
+            for number, edits in enumerate(self.also, 1)
+        ]
+        others += [self.model_copy(update={"spelling": number}) for number in range(1, self.recorded)]
+        return [self, *others]
 
 
 class Equivalent(Edit):
     """Right code in another form, and why it is right."""
 
     why: Sentence
-
-
-class Misconceptions(Manifest):
-    """misconceptions.toml."""
-
-    misconception: list[Misconception] = []
-
-
-class Equivalents(Manifest):
-    """equivalents.toml."""
-
-    equivalent: list[Equivalent] = []
 
 
 class Waiver(Manifest):
@@ -183,6 +216,7 @@ class Hints(Manifest):
 
 
 M = TypeVar("M", bound=Manifest)
+E = TypeVar("E", bound=Edit)
 
 
 def read(path: Path, model: type[M]) -> M:
@@ -193,6 +227,28 @@ def read(path: Path, model: type[M]) -> M:
 def read_hints(path: Path) -> dict[str, list[str]]:
     """Read hints.toml: task id -> hints."""
     return {task: _validate(path, Hints, table, task).hints for task, table in _parse(path).items()}
+
+
+def read_edits(path: Path, model: type[E], functions: Mapping[str, Sequence[str]]) -> list[E]:
+    """Read misconceptions.toml or equivalents.toml: tables `[task.id]`. `functions` are those of each task."""
+    data = _parse(path)
+    where = f"{path.parent.name}/{path.name}"
+    old = [key for key in ("misconception", "equivalent") if isinstance(data.get(key), list)]
+    if old:
+        raise CourseError(
+            f"{where} is written in format 1, as [[{old[0]}]] with `task` and `id`, which is not read any more. "
+            "In format 2 each one is a table [task.id]; docs/authors.md shows it."
+        )
+    found = []
+    for task, entries in data.items():
+        if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
+            raise CourseError(f"{where}: {task} should hold tables [{task}.id], one for each {model.__name__.lower()}.")
+        for name, entry in entries.items():
+            given = {"task": task, "id": name, "functions": functions.get(task, (task,))}
+            if own := sorted(entry.keys() & {*given, "spelling"}):
+                raise CourseError(f"{where}: {task}.{name}.{own[0]} is not a key; the table's name says it.")
+            found.append(_validate(path, model, {**entry, **given}, f"{task}.{name}"))
+    return found
 
 
 def _parse(path: Path) -> dict[str, Any]:

@@ -68,6 +68,9 @@ class CheckResult(Model):
     earned: float
     possible: float
     visible: bool
+    property: bool = Field(
+        default=False, description="It looks at the student's answers alone; earns only beside a check of values."
+    )
     message: str | None = Field(default=None, description="What was found, for the student.")
     evidence: Evidence | None = None
     frames: list[Frame] = Field(default=[], description="The student's own lines, outermost first.")
@@ -149,7 +152,7 @@ class LabResult(Model):
     format_version: int = FORMAT_VERSION
     lab: str
     title: str
-    seed: int | None = Field(description="The course's seed; null for a student: hidden inputs come from it.")
+    seed: str | None = Field(description="A fingerprint of the course's seed, which is a secret; null for a student.")
     submission: str = Field(description="sha256 of the source, first 16 digits; blind, no name.")
     filename: str
     score: Score

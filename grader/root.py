@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from grader.errors import CourseError
+from grader.signature import signatures
 
 PACKAGE = Path(__file__).parent
 
@@ -41,7 +42,7 @@ class Glance:
 
     libraries: Literal["torch", "diffusers"]
     uses_meta_device: bool
-    signatures: dict[str, str]  # task -> signature
+    tasks: dict[str, dict[str, str]]  # task -> its functions' signatures
 
 
 def glance(root: Path, lab_id: str) -> Glance | None:
@@ -53,9 +54,11 @@ def glance(root: Path, lab_id: str) -> Glance | None:
             if data["id"] == lab_id:
                 libraries: Literal["torch", "diffusers"]
                 libraries = "diffusers" if data.get("libraries") == "diffusers" else "torch"
-                signatures = {str(task["id"]): str(task["signature"]) for task in data["task"]}
-                return Glance(libraries, data.get("uses_meta_device") is True, signatures)
-    except (OSError, ValueError, KeyError, TypeError):
+                known = signatures((exercises / name / "starter.py").read_text(encoding="utf-8"))
+                functions = {str(task["id"]): list(task.get("functions", [task["id"]])) for task in data["task"]}
+                tasks = {task: {name: known[name] for name in names} for task, names in functions.items()}
+                return Glance(libraries, data.get("uses_meta_device") is True, tasks)
+    except (OSError, ValueError, KeyError, TypeError, SyntaxError):
         pass
     return None
 

@@ -51,8 +51,8 @@ def state(outcomes: Sequence[Outcome]) -> TaskState:
     return "not_yet"
 
 
-def problem_result(lab: Lab, seed: int, filename: str, problem: Problem) -> LabResult:
-    """Return the record of a submission that could not be read: no check ran, nought points."""
+def problem_result(lab: Lab, seed: str, filename: str, problem: Problem) -> LabResult:
+    """Return the record of a submission that could not be read: nought points. `seed` is the seed's fingerprint."""
     possible = sum(task.points for task in lab.tasks)
     return LabResult(
         lab=lab.id,
@@ -62,7 +62,14 @@ def problem_result(lab: Lab, seed: int, filename: str, problem: Problem) -> LabR
         filename=filename,
         score=Score(earned=0, possible=possible),
         tasks=[
-            TaskResult(id=t.id, title=t.title, function=t.id, earned=0, possible=t.points, state="not_started")
+            TaskResult(
+                id=t.id,
+                title=t.title,
+                function=" and ".join(t.functions),
+                earned=0,
+                possible=t.points,
+                state="not_started",
+            )
             for t in lab.tasks
         ],
         checks=[],

@@ -25,7 +25,7 @@ from grader.results import Drawn, LabResult
 from grader.root import PACKAGE
 from grader.scoring import total
 
-FORMAT = 1
+FORMAT = 2
 
 # What of the engine can change a verdict; telling and keeping cannot.
 _JUDGING = ("checking", "sandbox", "grading.py", "scoring.py", "submission.py", "kit.py", "recipes.py", "results.py")
@@ -35,7 +35,7 @@ create table if not exists results (
     source text not null,
     task text not null,
     judged_by text not null,
-    seed integer not null,
+    seed text not null,
     machine text not null,
     result blob not null,
     primary key (source, task, judged_by, seed, machine)
@@ -46,7 +46,7 @@ _PICTURES = """
 create table if not exists pictures (
     source text not null,
     drawn_by text not null,
-    seed integer not null,
+    seed text not null,
     machine text not null,
     whole integer not null,
     drawn blob not null,
@@ -221,7 +221,7 @@ class Store:
                 "Give another output folder."
             )
 
-    def find(self, source: str, digests: Mapping[str, str], seed: int, machine: str) -> dict[str, LabResult]:
+    def find(self, source: str, digests: Mapping[str, str], seed: str, machine: str) -> dict[str, LabResult]:
         """Return the kept part of each task that has one."""
         found = {}
         rows = self._db.execute(
@@ -233,7 +233,7 @@ class Store:
                 found[task] = LabResult.model_validate_json(zlib.decompress(result))
         return found
 
-    def keep(self, source: str, digests: Mapping[str, str], seed: int, machine: str, result: LabResult) -> None:
+    def keep(self, source: str, digests: Mapping[str, str], seed: str, machine: str, result: LabResult) -> None:
         """Keep a result, all its tasks or none. When this returns, it is on the disk."""
         rows = [
             (source, task, digests[task], seed, machine, zlib.compress(part.model_dump_json().encode(), 1))
@@ -247,13 +247,13 @@ class Store:
             self._db.execute("rollback")
             raise
 
-    def keep_drawn(self, source: str, drawn_by: str, seed: int, machine: str, drawn: Drawn) -> None:
+    def keep_drawn(self, source: str, drawn_by: str, seed: str, machine: str, drawn: Drawn) -> None:
         """Keep a submission's pictures. When this returns, they are on the disk."""
         blob = zlib.compress(drawn.model_dump_json().encode(), 1)
         row = (source, drawn_by, seed, machine, not drawn.faults, blob)
         self._db.execute("insert or replace into pictures values (?, ?, ?, ?, ?, ?)", row)
 
-    def find_drawn(self, source: str, drawn_by: str, seed: int, machine: str) -> Drawn | None:
+    def find_drawn(self, source: str, drawn_by: str, seed: str, machine: str) -> Drawn | None:
         """Return what was drawn of a submission, or None where nobody tried."""
         found = self._db.execute(
             "select drawn from pictures where source = ? and drawn_by = ? and seed = ? and machine = ?",
@@ -261,7 +261,7 @@ class Store:
         ).fetchone()
         return Drawn.model_validate_json(zlib.decompress(found[0])) if found else None
 
-    def wholly_drawn(self, drawn_by: str, seed: int, machine: str) -> set[str]:
+    def wholly_drawn(self, drawn_by: str, seed: str, machine: str) -> set[str]:
         """Return the submissions of which no picture is missing."""
         rows = self._db.execute(
             "select source from pictures where drawn_by = ? and seed = ? and machine = ? and whole",

@@ -11,7 +11,7 @@ import os
 import re
 import stat
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO, Literal
@@ -58,8 +58,17 @@ class Submission:
         """The source's lines, for quoting."""
         return re.split(r"\r\n|\r|\n", self.source.decode("utf-8-sig"))  # a form feed ends no line of Python
 
-    def unfit(self, name: str, signature: str) -> Unfit | None:
-        """Return why the task `name` cannot be run, or None: missing, still a stub, another signature."""
+    def unfit(self, signatures: Mapping[str, str]) -> Unfit | None:
+        """Return why a task of these functions cannot be run, or None: missing, still a stub, another signature."""
+        found = [reason for name, signature in signatures.items() if (reason := self._unfit(name, signature))]
+        if not found:
+            return None
+        says = found[0].says
+        if len(signatures) > 1:
+            says += f" The task is {' and '.join(signatures)}; it is graded when all of them are there."
+        return Unfit(found[0].outcome, says)
+
+    def _unfit(self, name: str, signature: str) -> Unfit | None:
         found = self.definitions.get(name)
         if found is None:
             if self.binds_unknown_names:

@@ -26,7 +26,7 @@ def g(x, y):
 
 
 def edit(find=None, put=None, task="f", name="e", **other):
-    return Edit(task=task, id=name, find=find, put=put, **other)
+    return Edit(**{"functions": (task,), **other}, task=task, id=name, find=find, put=put)
 
 
 # Edits
@@ -74,6 +74,19 @@ def test_code_replaces_the_whole_function_with_its_decorators():
     assert apply_edits(SOURCE, [edit(code="def f(): pass"), edit("x + y", "y", name="o")]) is None
 
 
+def test_an_edit_of_two_functions_finds_its_places_in_both():
+    both = edit(edits=[Replacement(find="z * 2", put="z"), Replacement(find="return x + y", put="return x")])
+    both = both.model_copy(update={"functions": ("f", "g")})
+    assert apply_edits(SOURCE, [both]) == SOURCE.replace("return z * 2", "return z").replace("return x + y", "return x")
+    with pytest.raises(CourseError, match=r"exactly once in f and g of ref.py, but it occurs 2 times"):
+        apply_edits(SOURCE, [edit("x + y", "x", functions=("f", "g"))], "ref.py")
+    code = edit(code="def g(x, y):\n    return 0\n\n\ndef f(x, y):\n    return 1", functions=("f", "g"))
+    changed = apply_edits(SOURCE, [code])
+    assert (
+        changed is not None and changed.count("def f") == changed.count("def g") == 1 and "x + y\n" not in changed[60:]
+    )
+
+
 # The root
 
 
@@ -99,7 +112,7 @@ def test_a_glance_sees_what_the_manifest_says_or_nothing(tmp_path):
     root = toy.make(tmp_path / "toy").root
     seen = glance(root, "lab01")
     assert seen is not None and seen.libraries == "torch"
-    assert seen.signatures == {"scale": "scale(x, factor)", "jitter": "jitter(x, generator)"}
+    assert seen.tasks == {"scale": {"scale": "scale(x, factor)"}, "jitter": {"jitter": "jitter(x, generator)"}}
     for name in ("lab02", "lab0*", "/etc", "..", ""):
         assert glance(root, name) is None
     (root / "exercises" / "lab01_toy" / "lab.toml").write_text("id = ")
@@ -112,7 +125,7 @@ def test_every_lab_of_the_course_can_be_glanced_at():
         seen = glance(toy.ROOT, lab.id)
         assert seen is not None and seen.libraries == lab.manifest.libraries
         assert seen.uses_meta_device == lab.manifest.uses_meta_device
-        assert list(seen.signatures) == [task.id for task in lab.tasks]
+        assert seen.tasks == {task.id: lab.signatures_of(task) for task in lab.tasks}
 
 
 # Names
@@ -148,7 +161,7 @@ def test_two_labs_of_one_id_are_refused(tmp_path):
         load(root)
 
 
-@pytest.mark.parametrize("name", ["checks.py", "lab.toml", "misconceptions.toml", "scenarios.py"])
+@pytest.mark.parametrize("name", ["checks.py", "lab.toml", "misconceptions.toml", "scenarios.py", "starter.py"])
 def test_the_digest_follows_everything_that_can_change_a_verdict(tmp_path, name):
     root = toy.make(tmp_path / "toy", scenarios="x = 1\n").root
     before = load(root).lab("lab01").digest

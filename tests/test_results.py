@@ -32,7 +32,7 @@ def check(name, visible, **other):
 
 def record(**other):
     facts = {
-        "lab": "lab01", "title": "Toys", "seed": 7, "submission": "0" * 16, "filename": "lab01.py",
+        "lab": "lab01", "title": "Toys", "seed": "7", "submission": "0" * 16, "filename": "lab01.py",
         "score": Score(earned=0, possible=3),
         "tasks": [TaskResult(id="f", title="F", function="f", line=1, earned=0, possible=3, state="not_yet",
                              diagnosis=Diagnosis(misconceptions=[["a"], ["b", "c"]], says="Says so.", see=["f"]))],
@@ -63,7 +63,7 @@ def test_canonical_leaves_out_when_where_and_how():
 @pytest.mark.parametrize(
     "change",
     [
-        {"seed": 8},
+        {"seed": "8"},
         {"submission": "1" * 16},
         {"score": Score(earned=1, possible=3)},
         {"problem": Problem(kind="interrupted", message="m")},

@@ -53,7 +53,7 @@ def test_the_state_of_a_task(outcomes, expected):
 
 def test_a_file_that_cannot_be_read_earns_nought_of_everything(tmp_path):
     lab = toy.make(tmp_path / "toy").lab("lab01")
-    result = problem_result(lab, 7, "lab01.py", Problem(kind="empty", message="lab01.py is empty."))
+    result = problem_result(lab, "7", "lab01.py", Problem(kind="empty", message="lab01.py is empty."))
     assert (result.score.earned, result.score.possible, result.checks) == (0, 7, [])
     assert [(task.id, task.state, task.possible) for task in result.tasks] == [
         ("scale", "not_started", 4),

@@ -20,7 +20,7 @@ def refused(what, *args):
 
 
 def unfit(source: str):
-    return parse(source.encode(), "lab01.py").unfit("add_noise", SIGNATURE)
+    return parse(source.encode(), "lab01.py").unfit({"add_noise": SIGNATURE})
 
 
 # Which file
@@ -141,7 +141,7 @@ def test_fifty_megabytes_are_not_even_read(tmp_path):
 def test_the_largest_source_that_is_taken(tmp_path):
     file = tmp_path / "lab01.py"
     file.write_bytes(RIGHT + b"#" * (MAX_BYTES - len(RIGHT)))
-    assert load(file).unfit("add_noise", SIGNATURE) is None
+    assert load(file).unfit({"add_noise": SIGNATURE}) is None
     file.write_bytes(RIGHT + b"#" * (MAX_BYTES - len(RIGHT) + 1))
     assert refused(load, file)[0] == "too_large"
 
@@ -187,7 +187,7 @@ def test_a_wrong_encoding_line_is_a_sentence():
     ids=["BOM", "tabs", "CRLF", "warning"],
 )
 def test_what_python_reads_is_taken(source):
-    assert parse(source, "lab01.py").unfit("add_noise", SIGNATURE) is None
+    assert parse(source, "lab01.py").unfit({"add_noise": SIGNATURE}) is None
 
 
 def test_the_digest_is_that_of_the_bytes():
@@ -258,7 +258,7 @@ def test_a_class_is_a_stub_while_a_method_of_the_starter_is():
         source = (
             f"class Solver:\n    def __init__(self, s):\n        {body[0]}\n    def step(self, x):\n        {body[1]}\n"
         )
-        return parse(source.encode(), "lab03.py").unfit("Solver", "Solver(sigmas)")
+        return parse(source.encode(), "lab03.py").unfit({"Solver": "Solver(sigmas)"})
 
     assert of(["raise NotImplementedError", "raise NotImplementedError"]).outcome == "skipped"
     assert of(["self.s = s", "raise NotImplementedError"]).outcome == "skipped"

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 GRADE = Path(sys.executable).with_name("grade")
 
 COURSE = """
-format_version = 1
+format_version = 2
 title = "A toy course"
 version = "1"
 seed = 7
@@ -19,7 +19,7 @@ labs = ["lab01_toy"]
 """
 
 LAB = """
-format_version = 1
+format_version = 2
 id = "lab01"
 title = "Toys"
 reference = "lab01_toy.py"
@@ -32,13 +32,11 @@ memory_mib = 512
 id = "scale"
 title = "Scale a tensor"
 points = 4
-signature = "scale(x, factor)"
 
 [[task]]
 id = "jitter"
 title = "Add noise"
 points = 3
-signature = "jitter(x, generator)"
 """
 
 REFERENCE = """
@@ -54,25 +52,25 @@ def jitter(x, generator):
 """
 
 CHECKS = '''
-from grader.kit import check, generator, randn, tensor
+from grader.kit import check, randn, tensor
 
 
 @check("scale", visible=True)
-def test_plain(compare, seed):
+def test_plain(compare, draw):
     """Every entry is multiplied."""
-    compare.scale(randn(seed, 2, 3), 2.0)
+    compare.scale(draw.normal(2, 3), 2.0)
 
 
 @check("scale")
-def test_secret(compare, seed):
+def test_secret(compare, draw):
     """Other factors work."""
-    compare.scale(randn(seed, 5), -0.5)
+    compare.scale(draw.normal(5), -0.5)
 
 
 @check("jitter", visible=True)
-def test_draws(compare, seed):
+def test_draws(compare, draw):
     """The noise comes from the generator."""
-    compare.jitter(randn(seed, 4), generator(seed))
+    compare.jitter(draw.normal(4), draw.generator())
 '''
 
 STARTER = """
@@ -85,9 +83,7 @@ def jitter(x, generator):
 """
 
 MISCONCEPTIONS = """
-[[misconception]]
-task = "scale"
-id = "adds"
+[scale.adds]
 find = "x * factor"
 put = "x + factor"
 says = "You added the factor instead of multiplying by it."

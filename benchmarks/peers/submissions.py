@@ -125,10 +125,10 @@ def write(folder: Path) -> list[Submission]:
 
 def _entry(kind: str, name: str, old: str, new: str) -> str:
     """Return one edit as alphabar's manifests hold it: the wrong ones are the mistakes that the diagnosis knows."""
-    words = {"task": _task(old), "id": name, "find": old, "put": new}
+    words = {"find": old, "put": new}
     words["says" if kind == "misconception" else "why"] = f"This is the edit {name}."
     # A JSON string is a TOML string.
-    return "\n".join([f"[[{kind}]]", *(f"{key} = {json.dumps(word)}" for key, word in words.items()), ""])
+    return "\n".join([f"[{_task(old)}.{name}]", *(f"{key} = {json.dumps(word)}" for key, word in words.items()), ""])
 
 
 def _task(text: str) -> str:

@@ -18,8 +18,9 @@ def order(value: dict[str, Any]) -> dict[str, Any]:
 
 
 @check("DPMpp2M", visible=True)
-def test_single_step(compare, seed):
+def test_single_step(compare, draw):
     """A trajectory of one step ends at the predicted x0."""
+    seed = draw.seed()
     compare.play(
         "trajectory",
         schedule="karras",
@@ -30,8 +31,9 @@ def test_single_step(compare, seed):
 
 
 @check("DPMpp2M", visible=True)
-def test_first_and_last_step(compare, seed):
+def test_first_and_last_step(compare, draw):
     """The first step and the last one are first order."""
+    seed = draw.seed()
     compare.play(
         "trajectory",
         schedule="karras",
@@ -42,8 +44,9 @@ def test_first_and_last_step(compare, seed):
 
 
 @check("DPMpp2M", visible=True)
-def test_second_order_step(compare, seed):
+def test_second_order_step(compare, draw):
     """Between them, a step extrapolates from the two newest predictions of x0."""
+    seed = draw.seed()
     compare.play(
         "trajectory",
         schedule="karras",
@@ -54,14 +57,16 @@ def test_second_order_step(compare, seed):
 
 
 @check("DPMpp2M", visible=True)
-def test_order_of_convergence(compare, seed):
+def test_order_of_convergence(compare, draw):
     """Twice as many steps leave about a quarter of the error."""
+    seed = draw.seed()
     compare.play("error_by_steps", view=order, step_counts=[14, 28, 56], x=randn(seed, 48, 2))
 
 
 @check("DPMpp2M")
-def test_training_levels(compare, seed):
+def test_training_levels(compare, draw):
     """Steps of very different length in log-SNR are weighed rightly, on Stable Diffusion's training levels."""
+    seed = draw.seed()
     compare.play(
         "trajectory",
         schedule="stable_diffusion",
@@ -72,8 +77,9 @@ def test_training_levels(compare, seed):
 
 
 @check("DPMpp2M")
-def test_any_shape(compare, seed):
+def test_any_shape(compare, draw):
     """Samples may have any number of axes: tokens and videos too."""
+    seed = draw.seed()
     for shape in [(3, 11, 5), (1, 2, 3, 5, 7)]:
         compare.play(
             "trajectory",
@@ -85,8 +91,9 @@ def test_any_shape(compare, seed):
 
 
 @check("DPMpp2M")
-def test_memory_layout(compare, seed):
+def test_memory_layout(compare, draw):
     """A sample whose axes were swapped without a copy gives the same values."""
+    seed = draw.seed()
     compare.play(
         "trajectory",
         schedule="karras",
@@ -97,14 +104,16 @@ def test_memory_layout(compare, seed):
 
 
 @check("DPMpp2M")
-def test_answering_model(compare, seed):
+def test_answering_model(compare, draw):
     """With a model that answers the solver's own samples, every point of the path agrees."""
+    seed = draw.seed()
     compare.play("mixture", schedule="karras", steps=25, x=randn(seed, 32, 2))
 
 
 @check("DPMpp2M")
-def test_two_solvers_in_turns(compare, seed):
+def test_two_solvers_in_turns(compare, draw):
     """Two solvers that are stepped in turns do not disturb each other."""
+    seed = draw.seed()
     for schedules, steps in [(["karras", "stable_diffusion"], 5), (["karras", "karras"], 3)]:
         compare.play(
             "two_in_turns",
@@ -116,8 +125,9 @@ def test_two_solvers_in_turns(compare, seed):
 
 
 @check("DPMpp2M")
-def test_bfloat16(compare, seed):
+def test_bfloat16(compare, draw):
     """Samples in bfloat16 come back in bfloat16, as exact as that type allows."""
+    seed = draw.seed()
     compare.play(
         "trajectory",
         schedule="karras",
@@ -128,8 +138,9 @@ def test_bfloat16(compare, seed):
 
 
 @check("DPMpp2M")
-def test_float16(compare, seed):
+def test_float16(compare, draw):
     """Samples in float16 come back in float16, as exact as that type allows."""
+    seed = draw.seed()
     compare.play(
         "trajectory",
         schedule="stable_diffusion",

@@ -7,10 +7,11 @@ faults is not clean.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pydantic import BaseModel, Field
@@ -22,13 +23,14 @@ from grader.authoring.trials import Kind, Spec, Trial
 from grader.authoring.written import written_faults
 from grader.course import Course, Lab, apply_edits, definition_span
 from grader.errors import CourseError
-from grader.manifest import Edit, Waiver, Waivers, read
+from grader.manifest import Edit, Task, Waiver, Waivers, read
+from grader.seeds import of_check
 
 EQUIVALENT_LIMIT = 0.5  # an honest rewrite may use half the tolerance
+MEMORISED = f"hollow: {hollow.HARD_CODED}"
 MARGIN = 5.0  # a real-valued mistake misses by this many tolerances
 SEEDS, QUICK_SEEDS = 20, 2
 QUICK_MUTANTS = 96  # of a lab, in the same place every time
-SEED_STEP = 7919
 
 
 class PairCounts(BaseModel):
@@ -55,7 +57,8 @@ class TaskAudit(BaseModel):
     killed: int
     waived: int
     hollow: int = Field(description="Kinds of hollow answers that were tried.")
-    hollow_share: float = Field(description="Largest share of the task's points that hollow answers earned.")
+    hollow_share: float = Field(description="Largest share of the task's points that a kind of hollow answers earned.")
+    memorised_share: float = Field(description="Share that answers right for the visible checks' inputs alone earned.")
     noise: dict[str, float | None] = Field(
         default={}, description="Kind of rounding -> largest distance in tolerances; null: cannot be measured here."
     )
@@ -83,11 +86,19 @@ class LabAudit(BaseModel):
     ran: int = Field(description="Trials that ran now; the others were kept from before.")
 
 
-def audit(course: Course, lab: Lab, *, quick: bool, processes: int, progress: Callable[[str], None]) -> LabAudit:
-    """Audit one lab; `quick` tries a sample of the mutants, two seeds and no pairs."""
+def audit(
+    course: Course,
+    lab: Lab,
+    *,
+    quick: bool,
+    processes: int,
+    progress: Callable[[str], None],
+    tasks: Sequence[str] = (),
+) -> LabAudit:
+    """Audit one lab, or some of its tasks; `quick` tries a sample of the mutants, fewer seeds and no pairs."""
     if lab.is_student_edition:
         raise CourseError(f"{lab.id} is a student edition: it holds no reference to audit against.")
-    plan = _Plan(lab, course.manifest.seed, quick)
+    plan = _Plan(lab, course.seed, quick, [task for task in lab.tasks if not tasks or task.id in tasks])
     waivers = _read_waivers(lab)
     with Pool(lab, processes, progress) as pool:
         trials = pool.run(plan.specs)
@@ -105,14 +116,19 @@ def audit(course: Course, lab: Lab, *, quick: bool, processes: int, progress: Ca
 class _Plan:
     """All trials of one audit, in the order in which they are worth seeing first."""
 
-    def __init__(self, lab: Lab, seed: int, quick: bool) -> None:
-        self.lab, self.seed, self.quick = lab, seed, quick
-        self.seeds = [seed + SEED_STEP * k for k in range(QUICK_SEEDS if quick else SEEDS)]
-        self.mutants = {task.id: mutants(lab, task.id) for task in lab.tasks}
+    def __init__(self, lab: Lab, seed: str, quick: bool, tasks: Sequence[Task]) -> None:
+        self.lab, self.seed, self.quick, self.tasks = lab, seed, quick, tasks
+        ids = [task.id for task in tasks]
+        self.only = None if len(tasks) == len(lab.tasks) else tuple(ids)
+        self.misconceptions = [edit for edit in lab.misconceptions if edit.task in ids]
+        self.equivalents = [edit for edit in lab.equivalents if edit.task in ids]
+        others = range(1, QUICK_SEEDS if quick else SEEDS)
+        self.seeds = [seed, *(f"{of_check(seed, f'audit {k}'):x}" for k in others)]
+        self.mutants = {task.id: mutants(lab, task.id) for task in tasks}
         self.specs = [*self._plain(), *self._mutants(), *self._hollow(), *self._pairs(), *self._other_seeds()]
 
     def _spec(self, kind: Kind, source: str, task: str | None = None, ids: Sequence[str] = ()) -> Spec:
-        tasks = None if task is None or kind == "broken" else (task,)
+        tasks = self.only if task is None or kind == "broken" else (task,)
         return Spec(
             kind, source, self.seed, task, tuple(ids), tasks, diff=diff(self.lab.reference, source) if ids else ""
         )
@@ -121,11 +137,14 @@ class _Plan:
         lab = self.lab
         yield self._spec("reference", lab.reference)
         yield self._spec("starter", lab.starter)
-        for edit in lab.misconceptions:
-            yield self._spec("misconception", edited(lab, [edit]), edit.task, [edit.id])
-        for right in lab.equivalents:
+        for mistake in self.misconceptions:
+            for edit in mistake.spellings:
+                yield self._spec(
+                    "misconception", edited(lab, [edit]), edit.task, [edit.key.removeprefix(f"{edit.task}/")]
+                )
+        for right in self.equivalents:
             yield self._spec("equivalent", edited(lab, [right]), right.task, [right.id])
-        for task in lab.tasks:
+        for task in self.tasks:
             yield self._spec("broken", _broken(lab, task.id), task.id)
 
     def _mutants(self) -> Iterator[Spec]:
@@ -138,13 +157,15 @@ class _Plan:
                 yield Spec("mutant", one.source, self.seed, one.task, (one.id,), one.tasks, one.line, one.diff)
 
     def _hollow(self) -> Iterator[Spec]:
-        for task in self.lab.tasks:
+        for task in self.tasks:
             for kind in hollow.HOLLOW:
                 source = hollow.hollow(self.lab, task.id, kind)
                 yield Spec("hollow", source, self.seed, task.id, (f"hollow: {kind}",), (task.id,))
-            if not task.signature.endswith("()"):  # else there is one answer, and writing it down is right
+            if any(
+                self.lab.parameters(name) for name in task.functions
+            ):  # else there is one answer, and writing it down is right
                 # The runner looks the visible checks' inputs up and makes the source.
-                ids = (f"hollow: {hollow.HARD_CODED}",)
+                ids = (MEMORISED,)
                 yield Spec("hollow", self.lab.reference, self.seed, task.id, ids, (task.id,))
             for kind in () if self.quick else hollow.NOISE:
                 source = hollow.noisy(self.lab, task.id, kind)
@@ -153,7 +174,7 @@ class _Plan:
     def _pairs(self) -> Iterator[Spec]:
         if self.quick:
             return
-        for first, second in itertools.combinations(self.lab.misconceptions, 2):
+        for first, second in itertools.combinations(self.misconceptions, 2):
             if first.task == second.task:
                 source = apply_edits(self.lab.reference, [first, second], self.lab.manifest.reference)
                 if source is not None:  # else they edit the same place: nobody can make both mistakes
@@ -161,15 +182,15 @@ class _Plan:
 
     def _other_seeds(self) -> Iterator[Spec]:
         """Yield reference, equivalents and mistakes on other seeds, one edit of every task in each source."""
-        right = rows(self.lab.equivalents)
-        wrong = rows(self.lab.misconceptions)
+        right = rows(self.equivalents)
+        wrong = rows(self.misconceptions)
         for turn, seed in enumerate(self.seeds[1:]):  # the first is the course's own, as of every other trial
             chosen: list[Sequence[Edit]] = [[], *right]
             # Mistakes cost more time than right code; all of them come round several times over the seeds.
             chosen += [wrong[(2 * turn + k) % len(wrong)] for k in range(min(2, len(wrong)))]
             for edits in chosen:
                 source = edited(self.lab, edits) if edits else self.lab.reference
-                yield Spec("seed", source, seed, None, tuple(f"{edit.task}/{edit.id}" for edit in edits))
+                yield Spec("seed", source, seed, None, tuple(edit.key for edit in edits), self.only)
 
 
 def edited(lab: Lab, edits: Sequence[Edit]) -> str:
@@ -200,17 +221,18 @@ def _defines(edit: Edit) -> set[str]:
 
 
 def _broken(lab: Lab, task: str) -> str:
-    start, end = definition_span(lab.reference, task, lab.manifest.reference)
-    is_class = (
-        lab.reference[start:end].lstrip().startswith(("class ", "@")) and "\nclass " in "\n" + lab.reference[start:end]
-    )
+    source = lab.reference
     raising = 'raise RuntimeError("broken on purpose")'
-    code = (
-        f"class {task}:\n    def __init__(self, *args, **kwargs):\n        {raising}\n"
-        if is_class
-        else f"def {task}(*args, **kwargs):\n    {raising}\n"
-    )
-    return lab.reference[:start] + code + lab.reference[end:]
+    for name in lab.task(task).functions:
+        start, end = definition_span(source, name, lab.manifest.reference)
+        is_class = any(isinstance(node, ast.ClassDef) for node in ast.parse(source[start:end]).body)
+        code = (
+            f"class {name}:\n    def __init__(self, *args, **kwargs):\n        {raising}\n"
+            if is_class
+            else f"def {name}(*args, **kwargs):\n    {raising}\n"
+        )
+        source = source[:start] + code + source[end:]
+    return source
 
 
 def _search(spec: Spec) -> Spec:
@@ -260,6 +282,7 @@ def _conclude(
         faults += [f"{_name(trial)}: {leak}" for leak in trial.leaks]
     faults += seed_faults
     faults += _idle_checks(seen)
+    faults += _valueless(seen)
     faults += [f"{_name(t)}, line {t.line}: every check passes it ({_why(t)})" for t in survivors]
     faults += _idle_waivers(seen)
     return LabAudit(
@@ -267,7 +290,7 @@ def _conclude(
         title=lab.manifest.title,
         quick=plan.quick,
         seeds=len(plan.seeds),
-        tasks=[_task(seen, task.id) for task in lab.tasks],
+        tasks=[_task(seen, task.id) for task in plan.tasks],
         pairs=pairs,
         survivors=survivors,
         notes=notes,
@@ -324,7 +347,7 @@ def _faults(trial: Trial, seen: _Seen) -> Iterator[str]:
     if trial.kind == "misconception":
         if not trial.rejected_by:
             yield "no check rejects it"
-        elif trial.named != [trial.ids]:
+        elif trial.named != [[trial.ids[0].partition("#")[0]]]:
             said = " or ".join("+".join(names) for names in trial.named) or "nothing"
             yield f"the diagnosis names {said}"
     is_wrong = trial.kind in ("misconception", "mutant") and trial.rejected_by
@@ -340,7 +363,7 @@ def _task(seen: _Seen, task: str) -> TaskAudit:
     spare = [t for t in right if not t.rejected_by and (t.distance or 0.0) <= EQUIVALENT_LIMIT]
     distances = [t.distance for t in right if t.distance is not None]
     for other in seen.of("seed"):
-        if any(name in {f"{e.task}/{e.id}" for e in seen.lab.equivalents} for name in other.ids):
+        if any(name in {e.key for e in seen.lab.equivalents} for name in other.ids):
             distances += [d for c, d in other.distances.items() if c in checks and d is not None]
     missed = [(t.distance, t) for t in mistakes + made if t.rejected_by and t.distance is not None and t.distance > 1]
     nearest = min(missed, key=lambda one: one[0], default=None)
@@ -349,20 +372,25 @@ def _task(seen: _Seen, task: str) -> TaskAudit:
         task=task,
         checks=len(checks),
         misconceptions=len(mistakes),
-        named=sum(t.named == [t.ids] for t in mistakes),
+        named=sum(t.named == [[t.ids[0].partition("#")[0]]] for t in mistakes),
         equivalents=len(right),
         passed=len(spare),
         mutants=len(made),
         killed=sum(bool(t.rejected_by) for t in made),
         waived=sum(not t.rejected_by and _waiver(seen.waivers, t) is not None for t in made),
         hollow=len(tried),
-        hollow_share=round(max((t.earned / t.possible for t in tried if t.possible), default=0.0), 2),
+        hollow_share=_share(t for t in tried if t.ids[0] != MEMORISED),
+        memorised_share=_share(t for t in tried if t.ids[0] == MEMORISED),
         noise={t.ids[0]: t.distance if not t.rejected_by else None for t in seen.of("noise", task)},
         nearest_equivalent=max(distances, default=None),
         nearest_mistake=nearest[0] if nearest else None,
         nearest_mistake_id=_name(nearest[1]) if nearest else None,
         seconds=round(sum(seconds.get(check, 0.0) for check in checks), 3),
     )
+
+
+def _share(trials: Iterable[Trial]) -> float:
+    return round(max((t.earned / t.possible for t in trials if t.possible), default=0.0), 2)
 
 
 def _named_wrongly(pair: Trial) -> bool:
@@ -420,6 +448,13 @@ def _idle_checks(seen: _Seen) -> list[str]:
     return [f"{check}: rejects no misconception" for check in seen.checks if check not in proved]
 
 
+def _valueless(seen: _Seen) -> list[str]:
+    """Return a fault for each task whose checks all look at the student's answers alone: a hollow answer may pass."""
+    alone = set(seen.of("reference")[0].properties)
+    tasks = [task.id for task in seen.plan.tasks if set(seen.checks_of(task.id)) <= alone]
+    return [f"{task}: no check compares values with the reference's, so nothing can be earned" for task in tasks]
+
+
 # Waivers.
 
 
@@ -439,6 +474,8 @@ def _idle_waivers(seen: _Seen) -> list[str]:
     trials = {(t.task, t.ids[0]): t for t in seen.trials if t.kind in ("mutant", "hollow")}
     made = {(task, one.id) for task, ones in seen.plan.mutants.items() for one in ones}
     for waiver in seen.waivers:
+        if waiver.task in {task.id for task in seen.lab.tasks} - {task.id for task in seen.plan.tasks}:
+            continue
         trial = trials.get((waiver.task, waiver.mutant))
         is_near = trial is not None and trial.distance is not None and 1.0 < trial.distance < MARGIN
         if trial is None and (waiver.task, waiver.mutant) not in made:

@@ -27,22 +27,22 @@ NOISE = {
 
 def hollow(lab: Lab, task: str, kind: str) -> str:
     """Return the source of a submission whose answers for `task` are hollow."""
-    return _around(lab, task, f"hollow({task}, {kind!r})")
+    return _around(lab, task, f"hollow({{}}, {kind!r})")
 
 
 def digests(lab: Lab, task: str) -> str:
     """Return the source of a submission that prints the digest of every call's inputs."""
-    return _around(lab, task, f"hard_coded({task}, None)")
+    return _around(lab, task, "hard_coded({}, None)")
 
 
 def hard_coded(lab: Lab, task: str, known: set[str]) -> str:
     """Return the source of a submission that knows the answers to the calls with these digests, and no others."""
-    return _around(lab, task, f"hard_coded({task}, frozenset({sorted(known)!r}))")
+    return _around(lab, task, f"hard_coded({{}}, frozenset({sorted(known)!r}))")
 
 
 def noisy(lab: Lab, task: str, kind: str) -> str:
     """Return the source of a submission whose answers are right and rounded otherwise."""
-    return _around(lab, task, f"noisy({task}, {kind!r})")
+    return _around(lab, task, f"noisy({{}}, {kind!r})")
 
 
 def read_digests(output: str) -> set[str]:
@@ -63,7 +63,8 @@ def _stand_ins() -> str:
 
 def _around(lab: Lab, task: str, call: str) -> str:
     # A module of its own, so that no name of it meets a name of the reference.
+    wrapped = "".join(f"{name} = _stand_ins.{call.format(name)}\n" for name in lab.task(task).functions)
     return (
         f"{lab.reference}\n\n_stand_ins = __import__('types').ModuleType('stand_ins')\n"
-        f"exec({_stand_ins()!r}, _stand_ins.__dict__)\n{task} = _stand_ins.{call}\n"
+        f"exec({_stand_ins()!r}, _stand_ins.__dict__)\n{wrapped}"
     )

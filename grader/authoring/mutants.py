@@ -13,7 +13,7 @@ from __future__ import annotations
 import ast
 import difflib
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import CodeType
 from typing import Any
@@ -84,14 +84,14 @@ def mutants(lab: Lab, task_id: str) -> list[Mutant]:
     Always in the same order: by place in the reference, then by operator.
     """
     text = Text(lab.reference)
-    tasks = [task.id for task in lab.tasks]
-    users = _users(text.tree, tasks)
+    functions = {task.id: task.functions for task in lab.tasks}
+    users = _users(text.tree, functions)
     defined = [n for n in text.tree.body if isinstance(n, (ast.FunctionDef, ast.ClassDef))]
     made: list[Mutant] = []
     seen = {_bytecode(lab.reference)}
     ids: dict[str, int] = {}
     for definition in defined:
-        used_by = [task for task in tasks if definition.name in users[task]]
+        used_by = [task for task in functions if definition.name in users[task]]
         if not used_by or used_by[0] != task_id:
             continue
         for node, name, put in _slips(definition, text):
@@ -109,16 +109,17 @@ def mutants(lab: Lab, task_id: str) -> list[Mutant]:
     return made
 
 
-def _users(tree: ast.Module, tasks: Sequence[str]) -> dict[str, set[str]]:
-    """Return for each task which top-level functions and classes it reaches by name, other tasks left out."""
+def _users(tree: ast.Module, functions: Mapping[str, Sequence[str]]) -> dict[str, set[str]]:
+    """Return for each task which top-level functions and classes it reaches by name, other tasks' left out."""
     names = {n.name: n for n in tree.body if isinstance(n, (ast.FunctionDef, ast.ClassDef))}
+    written = set(itertools.chain.from_iterable(functions.values()))
     reached: dict[str, set[str]] = {}
-    for task in tasks:
-        found, todo = {task}, [task]
+    for task, own in functions.items():
+        found, todo = set(own), list(own)
         while todo:
             node = names.get(todo.pop())
             inside = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)} if node else set()
-            new = {name for name in inside & set(names) if name not in tasks} - found
+            new = {name for name in inside & set(names) if name not in written} - found
             found |= new
             todo += new
         reached[task] = found

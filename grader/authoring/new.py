@@ -9,7 +9,7 @@ from grader.course import Course, load
 from grader.errors import CourseError, UsageError
 
 LAB = """\
-format_version = 1
+format_version = 2
 id = "{id}"
 title = "{title}"
 reference = "{name}.py"
@@ -24,7 +24,6 @@ id = "scale_to_unit"           # the name of the function or class that a studen
 title = "Bring an image to unit range"
 points = 3
 see = "the-formula"            # a heading of page.md
-signature = "scale_to_unit(x, low, high)"
 """
 
 REFERENCE = '''\
@@ -60,60 +59,53 @@ def scale_to_unit(x: torch.Tensor, low: float, high: float) -> torch.Tensor:
 CHECKS = '''\
 """Checks of {id}. The docstring of a check is the sentence that a student reads."""
 
-from grader.kit import check, rand, randn
+from grader.kit import check
 
 # A check describes its inputs as recipes; student and reference make them, and all that comes back is compared.
 # Visible checks are shown with all numbers; hidden ones have other seeds, shapes and edges, and show a sentence only.
 
 
 @check("scale_to_unit", visible=True)
-def test_bytes(compare, seed):
+def test_bytes(compare, draw):
     """Pixels from 0 to 255 become numbers from -1 to 1."""
-    compare.scale_to_unit(rand(seed, 2, 3, 4, 4) * 255.0, 0.0, 255.0)
+    compare.scale_to_unit(draw.uniform(2, 3, 4, 4) * 255.0, 0.0, 255.0)
 
 
 @check("scale_to_unit")
-def test_any_range(compare, seed):
+def test_any_range(compare, draw):
     """The ends may lie anywhere, and values outside of them are mapped by the same line."""
-    compare.scale_to_unit(randn(seed, 5, 7), -3.0, 0.5)
+    compare.scale_to_unit(draw.normal(5, 7), -3.0, 0.5)
 
 
 @check("scale_to_unit")
-def test_half_precision(compare, seed):
-    """A tensor in half precision comes back in it."""
-    compare.scale_to_unit(rand(seed, 3, 5).to("float16"), 0.25, 1.5)
+def test_one_call_after_another(compare, draw):
+    """A second call with another range and dtype is as right as the first: nothing is kept from it."""
+    compare.scale_to_unit(draw.uniform(3, 5).to("float16"), 0.25, 1.5)
+    compare.scale_to_unit(draw.normal(4), -1.5, 2.0)
 '''
 
 MISCONCEPTIONS = """\
 # A mistake that students make: a small edit of the reference, and the sentence that they read when they make it.
 
-[[misconception]]
-task = "scale_to_unit"
-id = "unit_interval"
+[scale_to_unit.unit_interval]
 find = "2 * (x - low) / (high - low) - 1"      # must occur exactly once in the task's function
 put = "(x - low) / (high - low)"
 says = "Your result runs from 0 to 1. The range asked for is twice as wide, and its middle is 0."
 see = "the-formula"
 
-[[misconception]]
-task = "scale_to_unit"
-id = "forgets_low"
+[scale_to_unit.forgets_low]
 find = "x - low"
 put = "x"
 says = "You divided by the width without taking the lower end away first."
 see = "the-formula"
 
-[[misconception]]
-task = "scale_to_unit"
-id = "in_place"
+[scale_to_unit.in_place]
 find = "2 * (x - low) / (high - low) - 1"
 put = "x.sub_(low).mul_(2 / (high - low)).sub_(1)"
 says = "Your result is right, but x was overwritten on the way. The caller still needs it."
 see = "what-to-notice"
 
-[[misconception]]
-task = "scale_to_unit"
-id = "divides_by_high"
+[scale_to_unit.divides_by_high]
 find = "(high - low)"
 put = "high"
 says = "You divided by the upper end. That is the width only where the lower end is 0."
@@ -123,16 +115,12 @@ see = "the-formula"
 EQUIVALENTS = """\
 # Right code in another form: it must pass, and with half of the tolerance to spare.
 
-[[equivalent]]
-task = "scale_to_unit"
-id = "from_the_middle"
+[scale_to_unit.from_the_middle]
 why = "The distance from the middle, in units of half the width."
 find = "2 * (x - low) / (high - low) - 1"
 put = "(x - (low + high) / 2) / ((high - low) / 2)"
 
-[[equivalent]]
-task = "scale_to_unit"
-id = "float64_inside"
+[scale_to_unit.float64_inside]
 why = "Everything in float64, rounded once."
 code = '''
 def scale_to_unit(x, low, high):

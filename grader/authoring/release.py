@@ -30,6 +30,7 @@ from grader.checking.session import Bench, CheckContext, Examination, examine
 from grader.course import Course, Lab
 from grader.errors import CourseError, UsageError
 from grader.grading import open_bench, open_figure_bench
+from grader.manifest import FORMAT_VERSION
 from grader.root import PACKAGE
 from grader.sandbox.client import Answer, Budget, Worker
 from grader.sandbox.values import Tensor
@@ -37,7 +38,7 @@ from grader.submission import Submission, parse
 
 COPIED = ("lab.toml", "page.md", "starter.py", "scenarios.py", "hints.toml", "figures.py")
 EDIT_SECONDS = 30.0
-SEED = 0  # of the edition; only hidden checks would use it
+SEED = "0"  # of the edition; only hidden checks would use it
 TELLING = 24  # characters without white space; shorter lines are found everywhere
 
 _PYPROJECT = """[build-system]
@@ -129,7 +130,7 @@ def _answers(lab: Lab, public: Lab) -> dict[record.Key, Answer]:
                 f"{', '.join(moved)} of {lab.id} makes a call from the student's own answer. Only calls that are the "
                 "same for everyone can be recorded: build the input from the reference, or make the check a hidden one."
             )
-        for edit in lab.misconceptions:
+        for edit in (spelling for mistake in lab.misconceptions for spelling in mistake.spellings):
             for one in seen.scripts.get(edit.task, []):
                 oracle.edited([edit], one.call, Budget(EDIT_SECONDS))
         return _figure_answers(bench, reference) | oracle.answers
@@ -269,12 +270,10 @@ def _text(source: str, node: ast.stmt) -> str:
 
 
 def _named_only(lab: Lab) -> Iterator[str]:
-    """Yield misconceptions.toml without the edits: id, sentence, anchor."""
+    """Yield misconceptions.toml without the edits: id, sentence, anchor, number of spellings."""
     for edit in lab.misconceptions:
-        yield "[[misconception]]"
-        for key, value in (("task", edit.task), ("id", edit.id), ("says", edit.says), ("see", edit.see)):
-            yield f"{key} = {_toml(value)}"
-        yield "recorded = true\n"
+        yield f"[{edit.task}.{edit.id}]"
+        yield f"says = {_toml(edit.says)}\nsee = {_toml(edit.see)}\nrecorded = {len(edit.spellings)}\n"
 
 
 def _toml(text: str) -> str:
@@ -296,7 +295,8 @@ def _write_course(course: Course, part: Path) -> None:
     labs = ", ".join(_toml(lab.folder.name) for lab in course.labs)
     title, version = course.manifest.title, course.manifest.version
     (part / "exercises" / "course.toml").write_text(
-        f"format_version = 1\ntitle = {_toml(title)}\nversion = {_toml(version)}\nseed = {SEED}\nlabs = [{labs}]\n",
+        f"format_version = {FORMAT_VERSION}\ntitle = {_toml(title)}\nversion = {_toml(version)}\nseed = {_toml(SEED)}\n"
+        f"labs = [{labs}]\n",
         encoding="utf-8",
     )
     engine = metadata.distribution("alphabar")
@@ -319,7 +319,13 @@ def _write_course(course: Course, part: Path) -> None:
 def _refuse_leaks(lab: Lab, exercises: Path) -> None:
     """Raise CourseError if a telling statement of the reference or of a hidden check, or a telling edit, is shown."""
     secret = {*_statements(lab.reference), *_statements(lab.checks_path.read_text(encoding="utf-8"))}
-    secret |= {line for edit in lab.misconceptions for piece in edit.replacements for line in piece.put.splitlines()}
+    secret |= {
+        line
+        for mistake in lab.misconceptions
+        for edit in mistake.spellings
+        for piece in edit.replacements
+        for line in piece.put.splitlines()
+    }
     allowed = "".join(_squeezed(_read(path)) for name in ("starter.py", "checks.py") for path in exercises.rglob(name))
     for path in sorted(path for path in exercises.rglob("*") if path.suffix in (".py", ".md", ".toml")):
         shown = _squeezed(_read(path))

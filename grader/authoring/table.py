@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from grader.authoring.audit import LabAudit, TaskAudit
 
-COLUMNS = ("task", "checks", "named", "forms", "mutants", "waived", "hollow", "noise", "right", "wrong", "ms")
+COLUMNS = ("task", "checks", "named", "forms", "mutants", "waived", "hollow", "memory", "noise", "right", "wrong", "ms")
 
 
 def table(one: LabAudit) -> str:
@@ -18,6 +18,7 @@ def table(one: LabAudit) -> str:
     lines += [
         "",
         "  named: misconceptions named alone; forms: equivalents that pass; hollow: the most that hollow answers earn",
+        "  memory: what answers earn that are right for the visible checks' inputs and no others",
         "  noise, right, wrong: in tolerances, how far other rounding and right code go at most, wrong code at least",
     ]
     if one.pairs is not None:
@@ -52,6 +53,7 @@ def _cells(task: TaskAudit) -> list[str]:
         f"{task.killed}/{task.mutants}",
         str(task.waived),
         f"{task.hollow_share:.0%}",
+        f"{task.memorised_share:.0%}",
         _number(noise),
         _number(task.nearest_equivalent),
         _number(task.nearest_mistake),

@@ -50,7 +50,7 @@ class Spec:
 
     kind: Kind
     source: str
-    seed: int
+    seed: str
     task: str | None = None
     ids: tuple[str, ...] = ()
     tasks: tuple[str, ...] | None = None
@@ -73,7 +73,7 @@ class Trial(BaseModel):
     kind: Kind
     task: str | None = None
     ids: list[str] = []
-    seed: int
+    seed: str
     line: int | None = Field(default=None, description="Of the reference, where a mutant differs.")
     diff: str = Field(default="", description="What a mutant changes.")
     earned: float
@@ -84,6 +84,7 @@ class Trial(BaseModel):
     )
     seconds: dict[str, float] = Field(default={}, description="Check -> time. Of the reference only.")
     named: list[list[str]] = Field(default=[], description="What the diagnosis named.")
+    properties: list[str] = Field(default=[], description="Checks that look at answers alone. Of the reference only.")
     unstable: list[str] = Field(default=[], description="Checks whose verdict changed when they were run again.")
     first: str | None = Field(default=None, description="What was found by the first check that did not pass.")
     applies: bool = Field(
@@ -141,7 +142,7 @@ class Runner:
         if self._sandbox is not None:
             self._sandbox.close()
 
-    def _bench(self, *, trusted: bool, seed: int) -> Bench:
+    def _bench(self, *, trusted: bool, seed: str) -> Bench:
         if self._sandbox is None:
             self._sandbox = Sandbox(self._lab.manifest.libraries, start_method=_start_method())
         if trusted not in self._benches:
@@ -183,6 +184,7 @@ class Runner:
             distances={c: round(d, 4) if math.isfinite(d) else None for c, d in seen.distances.items()},
             seconds={one.id: round(one.verdict.seconds, 3) for one in seen.checks} if spec.kind == "reference" else {},
             named=[names for t in result.tasks if t.diagnosis for names in t.diagnosis.misconceptions],
+            properties=[check.id for check in result.checks if check.property] if spec.kind == "reference" else [],
             unstable=[check.id for check in result.checks if check.unstable],
             first=f"{failed.id}: {failed.message}" if failed else None,
             applies=applies or any(hollow.changed_anything(check.output) for check in result.checks),

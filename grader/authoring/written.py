@@ -1,8 +1,9 @@
-"""What can be seen of a lab without running anything: signatures, hints, anchors, ids."""
+"""What can be seen of a lab without running anything: signatures, hints, anchors, files."""
 
 from __future__ import annotations
 
 import ast
+import difflib
 import re
 from collections.abc import Iterator
 
@@ -10,24 +11,29 @@ from grader.course import Lab, definition_span
 from grader.manifest import Edit, Task
 from grader.reports.page import anchors
 
+FILES = (
+    *("lab.toml", "page.md", "starter.py", "checks.py", "misconceptions.toml", "equivalents.toml", "waivers.toml"),
+    *("scenarios.py", "hints.toml", "figures.py"),
+)
+
 
 def written_faults(lab: Lab) -> Iterator[str]:
-    """Yield what can be seen without running: signatures, hints, anchors, numbers in sentences, unique ids."""
-    seen: set[tuple[str, str]] = set()
+    """Yield what can be seen without running: signatures, hints, anchors, files that nobody reads."""
     on_page = set(anchors(lab.page))
     known = {task.id for task in lab.tasks}
     edits: list[Edit] = [*lab.misconceptions, *lab.equivalents]
     for edit in edits:
         if edit.task not in known:
             yield f"{edit.task}/{edit.id}: lab.toml lists no task {edit.task}"
-        if (edit.task, edit.id) in seen:
-            yield f"{edit.task}/{edit.id}: this id stands twice"
-        seen.add((edit.task, edit.id))
     for mistake in lab.misconceptions:
         if mistake.see and mistake.see not in on_page:
             yield f"{mistake.task}/{mistake.id}: page.md has no heading for #{mistake.see}"
     for task in lab.tasks:
         yield from _task_faults(lab, task, on_page)
+    for path in sorted(lab.folder.iterdir()):
+        if path.name not in FILES and path.name != "__pycache__":
+            near = difflib.get_close_matches(path.name, FILES, 1)
+            yield f"nobody reads {path.name}" + (f"; did you mean {near[0]}?" if near else "")
 
 
 def _task_faults(lab: Lab, task: Task, on_page: set[str]) -> Iterator[str]:
@@ -39,12 +45,13 @@ def _task_faults(lab: Lab, task: Task, on_page: set[str]) -> Iterator[str]:
         yield f"{task.id}: misconceptions.toml knows no mistake for it"
     if not any(e.task == task.id for e in lab.equivalents):
         yield f"{task.id}: equivalents.toml holds no other right form, so nothing justifies its tolerance"
-    starter, reference = (
-        _signature(source, task.id, where)
-        for source, where in ((lab.starter, "starter.py"), (lab.reference, lab.manifest.reference))
-    )
-    if starter != reference:
-        yield f"{task.id}: starter.py has {starter}, the reference {reference}"
+    for name in task.functions:
+        starter, reference = (
+            _signature(source, name, where)
+            for source, where in ((lab.starter, "starter.py"), (lab.reference, lab.manifest.reference))
+        )
+        if starter != reference:
+            yield f"{name}: starter.py has {starter}, the reference {reference}"
 
 
 def _signature(source: str, name: str, where: str) -> str:

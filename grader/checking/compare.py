@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from grader.kit import SUBJECT
 from grader.sandbox.client import Answer
 from grader.sandbox.values import Refused, Tensor
 
@@ -50,6 +51,7 @@ class Difference:
     max_error: float | None = None
     yours: str | None = None
     expected: str | None = None
+    is_of_kind: bool = False  # a tensor for a float: nothing of the expected value is in `says`
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,13 @@ class Agreement:
     distance: float
 
 
-def compare(yours: Answer, expected: Answer, tolerance: Tolerances, view: Any = None) -> Agreement:
-    """Compare two answers: exception, value (through `view`), inputs changed in place, use of random numbers."""
+def compare(
+    yours: Answer, expected: Answer, tolerance: Tolerances, view: Any = None, subject: str = SUBJECT
+) -> Agreement:
+    """Compare two answers: exception, value (through `view`), inputs changed in place, use of random numbers.
+
+    `subject` is what the sentences call the value.
+    """
     if yours.error or expected.error:
         return _compare_errors(yours, expected)
     found, wanted = yours.value, expected.value
@@ -73,7 +80,7 @@ def compare(yours: Answer, expected: Answer, tolerance: Tolerances, view: Any = 
             wanted = expected.value  # the student's answer has not the form that the view reads: compare it as it is
     worst = 0.0
     numerical: Difference | None = None
-    leaves = [*_leaves(found, wanted, "", tolerance), *_side_effects(yours, expected, tolerance)]
+    leaves = [*_leaves(found, wanted, "", tolerance, subject), *_side_effects(yours, expected, tolerance)]
     for item in leaves:
         if isinstance(item, float):
             worst = max(worst, item)
@@ -111,7 +118,7 @@ def _side_effects(yours: Answer, expected: Answer, tolerance: Tolerances) -> Ite
             says = f"The input {name} should have been changed in place."
             yield Difference(f"input {name}", says, says)
         else:
-            yield from _leaves(yours.changed[name], wanted, f"input {name}", tolerance)
+            yield from _leaves(yours.changed[name], wanted, f"input {name}", tolerance, SUBJECT)
     for name, draw in expected.next_draw.items():
         if yours.next_draw.get(name) != draw:
             says = (
@@ -125,15 +132,15 @@ def _side_effects(yours: Answer, expected: Answer, tolerance: Tolerances) -> Ite
         yield Difference("global random state", says, says)
 
 
-def _leaves(yours: Any, expected: Any, where: str, tolerance: Tolerances) -> Iterator[Difference | float]:
+def _leaves(yours: Any, expected: Any, where: str, tolerance: Tolerances, subject: str) -> Iterator[Difference | float]:
     """Yield a Difference for each leaf that differs, its distance for each that does not."""
     at = f" at {where}" if where else ""
     if isinstance(yours, Refused):
         says = f"It returns {REFUSED.get(yours.kind, 'a value of another kind')}{at}."
-        yield Difference(where, says, f"It returns {yours.says}{at}; expected {kind(expected)}.")
+        yield Difference(where, says, f"It returns {yours.says}{at}; expected {kind(expected)}.", is_of_kind=True)
     elif isinstance(expected, Tensor):
         if isinstance(yours, Tensor):
-            yield _tensors(yours, expected, where, tolerance)
+            yield _tensors(yours, expected, where, tolerance, subject)
         else:
             yield _other_kind(yours, expected, at, where)
     elif isinstance(expected, dict):
@@ -146,7 +153,7 @@ def _leaves(yours: Any, expected: Any, where: str, tolerance: Tolerances) -> Ite
             yield Difference(where, f"{says}.", f"{says}; unexpected: {extra}.")
         else:
             for key, wanted in expected.items():
-                yield from _leaves(yours[key], wanted, f"{where}[{key!r}]", tolerance)
+                yield from _leaves(yours[key], wanted, f"{where}[{key!r}]", tolerance, subject)
     elif isinstance(expected, (list, tuple)):
         if not isinstance(yours, (list, tuple)):
             yield _other_kind(yours, expected, at, where)
@@ -155,11 +162,12 @@ def _leaves(yours: Any, expected: Any, where: str, tolerance: Tolerances) -> Ite
             yield Difference(where, says, f"There are {len(yours)} entries{at}; expected {len(expected)}.")
         else:
             for index, (mine, wanted) in enumerate(zip(yours, expected, strict=True)):
-                yield from _leaves(mine, wanted, f"{where}[{index}]", tolerance)
+                yield from _leaves(mine, wanted, f"{where}[{index}]", tolerance, subject)
     elif type(yours) is not type(expected):
         yield _other_kind(yours, expected, at, where)
     elif isinstance(expected, float):
-        yield _numbers(np.float64(yours), np.float64(expected), where, tolerance.get("float32", TOLERANCES["float32"]))
+        limits = tolerance.get("float32", TOLERANCES["float32"])
+        yield _numbers(np.float64(yours), np.float64(expected), where, limits, subject)
     elif yours != expected:
         detail = f"It gives {yours!r}{at}; expected {expected!r}."
         yield Difference(where, f"It gives another value{at}.", detail, yours=repr(yours), expected=repr(expected))
@@ -188,25 +196,25 @@ def kind(value: Any) -> str:
 def _other_kind(yours: Any, expected: Any, at: str, where: str) -> Difference:
     advice = " Is a `return` missing?" if yours is None else ""
     says = f"It gives {kind(yours)}{at} where {kind(expected)} is expected.{advice}"
-    return Difference(where, says, says)
+    return Difference(where, says, says, is_of_kind=True)
 
 
-def _tensors(yours: Tensor, expected: Tensor, where: str, tolerance: Tolerances) -> Difference | float:
+def _tensors(yours: Tensor, expected: Tensor, where: str, tolerance: Tolerances, subject: str) -> Difference | float:
     at = f" at {where}" if where else ""
     if yours.shape != expected.shape:
-        says = f"The result{at} has not the expected shape."
+        says = f"{subject}{at} has not the expected shape."
         return Difference(where, says, f"The shape{at} is {yours.shape}; expected {expected.shape}.")
     if yours.dtype != expected.dtype:
-        says = f"The result{at} has dtype {yours.dtype} where {expected.dtype} is expected."
+        says = f"{subject}{at} has dtype {yours.dtype} where {expected.dtype} is expected."
         return Difference(where, says, says)
     if yours.device != expected.device:
-        says = f"The result{at} is on device {yours.device} where {expected.device} is expected."
+        says = f"{subject}{at} is on device {yours.device} where {expected.device} is expected."
         return Difference(where, says, says)
     if yours.array is None or expected.array is None:
         return 0.0  # meta tensors: shape, dtype and device are all there is
     if expected.dtype in TOLERANCES:
         limits = tolerance.get(expected.dtype, TOLERANCES[expected.dtype])
-        return _numbers(yours.array, expected.array, where, limits)
+        return _numbers(yours.array, expected.array, where, limits, subject)
     wrong = yours.array != expected.array
     if not wrong.any():
         return 0.0
@@ -218,7 +226,7 @@ def _tensors(yours: Tensor, expected: Tensor, where: str, tolerance: Tolerances)
     return Difference(where, f"Entries{at} differ from the expected ones.", detail, yours=mine, expected=wanted)
 
 
-def _numbers(yours: Any, expected: Any, where: str, limits: tuple[float, float]) -> Difference | float:
+def _numbers(yours: Any, expected: Any, where: str, limits: tuple[float, float], subject: str) -> Difference | float:
     """Compare floats: max |a-b| / (atol + rtol·|b|); entries that are not finite must match in place and kind."""
     a, b = np.asarray(yours, dtype=np.float64), np.asarray(expected, dtype=np.float64)
     at = f" at {where}" if where else ""
@@ -228,7 +236,7 @@ def _numbers(yours: Any, expected: Any, where: str, limits: tuple[float, float])
         if not same:
             what = "NaN" if np.isnan(a).any() else "infinite values" if odd_a.any() else "finite values only"
             detail = f"{int(odd_a.sum())} of {a.size} values{at} are not finite; expected {int(odd_b.sum())}."
-            return Difference(where, f"The result{at} contains {what}.", detail)
+            return Difference(where, f"{subject}{at} contains {what}.", detail)
         a, b = np.where(odd_a, 0.0, a), np.where(odd_b, 0.0, b)
     if a.size == 0:
         return 0.0

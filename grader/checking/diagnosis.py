@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,15 +49,26 @@ def diagnose(
     usable.sort(key=lambda one: one.agrees)
     purse = _Purse(CALLS_PER_TASK, time.monotonic() + BACKSTOP_S)
     for size in (1, 2):
-        fitting = []
-        for group in itertools.combinations(edits, size):
-            if _fits(usable, group, oracle, purse):
+        fitting: list[tuple[Misconception, ...]] = []
+        for group in _groups(edits, size):
+            known = [tuple(edit.id for edit in one) for one in fitting]
+            if tuple(edit.id for edit in group) not in known and _fits(usable, group, oracle, purse):
                 fitting.append(group)
             if purse.empty:
                 return describe(script, returns, failed)
         if fitting:
             return _named(fitting)
     return describe(script, returns, failed)
+
+
+def _groups(edits: Sequence[Misconception], size: int) -> Iterator[tuple[Misconception, ...]]:
+    """Yield one mistake, or two, in all their spellings; the first spellings come first."""
+    groups = [
+        group
+        for chosen in itertools.combinations(edits, size)
+        for group in itertools.product(*(edit.spellings for edit in chosen))
+    ]
+    yield from sorted(groups, key=lambda group: sum(edit.spelling > 0 for edit in group))
 
 
 @dataclass

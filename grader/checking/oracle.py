@@ -80,7 +80,7 @@ class LiveOracle:
 
     def edited(self, edits: Sequence[Edit], call: Call, budget: Budget) -> Answer | None:
         """Run the reference with `edits` applied; None where two of them overlap."""
-        key = (tuple(f"{edit.task}/{edit.id}" for edit in edits), call.key)
+        key = (tuple(edit.key for edit in edits), call.key)
         if key not in self.answers:
             source = apply_edits(self._lab.reference, edits, self._lab.manifest.reference)
             if source is None:
@@ -156,7 +156,7 @@ class RecordedOracle:
 
     def edited(self, edits: Sequence[Edit], call: Call, budget: Budget) -> Answer | None:
         """Return the recorded answer of an edit, or None where there is none."""
-        return self._answers.get((tuple(f"{edit.task}/{edit.id}" for edit in edits), call.key))
+        return self._answers.get((tuple(edit.key for edit in edits), call.key))
 
     def forget(self) -> None:
         """Keep everything: a recording is all there is."""

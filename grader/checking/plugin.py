@@ -17,7 +17,7 @@ from grader.checking.proxy import Compare, Mismatch, Reference, Student, Student
 from grader.checking.session import Bench, CheckContext, Examination, Found, ReloadError, Verdict
 from grader.course import Lab
 from grader.errors import CourseError, GraderError
-from grader.kit import CheckMark
+from grader.kit import CheckMark, Draw
 from grader.results import OUR_FAULT, Evidence, Frame
 from grader.sandbox.client import Answer, Error
 from grader.submission import Submission
@@ -50,9 +50,9 @@ class ChecksPlugin:
         return Reference(self._sitting().bench, self._sitting().context)
 
     @pytest.fixture
-    def seed(self) -> int:
-        """This check's seed."""
-        return self._sitting().context.seed
+    def draw(self) -> Draw:
+        """The streams of random numbers that come from this check's seed."""
+        return Draw(self._sitting().context.seed)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Keep why checks.py could not be imported."""
@@ -107,7 +107,7 @@ class Sitting:
         self.bench = bench
         self.fault: GraderError | None = None
         self._submission = submission
-        self._unfit = {t.id: submission.unfit(t.id, t.signature) for t in bench.lab.tasks}
+        self._unfit = {t.id: submission.unfit(bench.lab.signatures_of(t)) for t in bench.lab.tasks}
         self._tasks = tasks
         self._loaded: Answer | None = None
         self._found: list[Found] = []
@@ -207,7 +207,7 @@ class Sitting:
     def _run_once(self, item: pytest.Item, nextitem: pytest.Item | None, mark: CheckMark, check_id: str) -> Verdict:
         tolerance = self.bench.lab.task(mark.task).tolerance
         seed = self.bench.seed(check_id, mark.visible)
-        self._context = CheckContext(check_id, mark.task, mark.visible, seed, tolerance)
+        self._context = CheckContext(check_id, mark.task, mark.visible, seed, tolerance, mark.tells, mark.subject)
         self._contexts[check_id] = self._context
         self._exception = None
         item._initrequest()  # type: ignore[attr-defined]  # fresh fixtures for the second run, as rerun plugins do
@@ -223,6 +223,8 @@ class Sitting:
             return Verdict("passed")
         if isinstance(exception, Mismatch):
             d = exception.difference
+            if self.context.tells is not None:  # what is right it keeps to itself
+                return Verdict("failed", f"{self.context.tells} {d.says}" if d.is_of_kind else self.context.tells)
             evidence = Evidence(
                 call=str(exception.call),
                 where=d.where or None,

@@ -68,7 +68,7 @@ class Compare(_Side):
         oracle.ask(call)  # both run at the same time
         yours = self._bench.student_answer(worker, self._context)
         expected = oracle.answer(call)
-        agreement = compare(yours, expected, call.tolerance, call.view)
+        agreement = compare(yours, expected, call.tolerance, call.view, self._context.subject)
         self._context.note(call, yours, expected, agreement.difference is None, agreement.distance)
         if yours.error and not (expected.error and agreement.difference is None):
             raise StudentError(yours.error, call)

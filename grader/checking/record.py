@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from grader.errors import CourseError
+from grader.sandbox import decode
 from grader.sandbox.client import Answer, Error
-from grader.sandbox.values import Refused, Tensor
+from grader.sandbox.values import Dtype, Refused, Tensor
+from grader.sandbox.worker.frames import BadFrame
 
 Key = tuple[tuple[str, ...], str]  # (ids of the edits, none for the reference; the call's key)
 
@@ -27,7 +29,7 @@ def write(path: Path, answers: Mapping[Key, Answer]) -> None:
     blobs: dict[bytes, int] = {}
     entries = []
     for (edits, call), answer in sorted(answers.items(), key=lambda item: item[0]):
-        entries.append([list(edits), call, _pack(_as_plain(answer), blobs)])
+        entries.append([list(edits), call, *_packed(answer, blobs)])
     index = {"entries": entries, "sizes": [len(blob) for blob in blobs]}
     # mtime=0: the same answers give the same file
     path.write_bytes(gzip.compress(json.dumps(index).encode() + b"\n" + b"".join(blobs), mtime=0))
@@ -42,69 +44,82 @@ def read(path: Path) -> dict[Key, Answer]:
         for size in index["sizes"]:
             blobs.append(body[at : at + size])
             at += size
-        return {(tuple(edits), call): _as_answer(_unpack(packed, blobs)) for edits, call, packed in index["entries"]}
-    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, IndexError) as error:
+        return {
+            (tuple(edits), call): _unpacked(reply, error, [blobs[number] for number in used])
+            for edits, call, reply, error, used in index["entries"]
+        }
+    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, IndexError, BadFrame) as error:
         raise CourseError(
             f"{path.name} is damaged ({type(error).__name__}); build the student edition again."
         ) from None
 
 
-def _as_plain(answer: Answer) -> dict[str, Any]:
-    error = answer.error and {"type": answer.error.type, "kind": answer.error.kind}
-    return {
-        "value": answer.value,
-        "changed": answer.changed,
-        "next_draw": answer.next_draw,
+def _packed(answer: Answer, blobs: dict[bytes, int]) -> tuple[Any, Any, list[int]]:
+    """Return an answer as a worker would send it, its error, and the numbers of the blobs that are its data."""
+    writer = _Writer(blobs)
+    reply = {
+        "value": writer.value(answer.value),
+        "changed": {name: writer.value(item) for name, item in answer.changed.items()},
+        "next_draw": {name: writer.value(item) for name, item in answer.next_draw.items()},
         "global_rng_moved": answer.global_rng_moved,
-        "error": error,
+        "tensors": writer.table,
     }
+    error = answer.error and {"type": answer.error.type, "kind": answer.error.kind}
+    return reply, error, writer.used
 
 
-def _as_answer(plain: dict[str, Any]) -> Answer:
-    error = plain["error"] and Error(
-        type=plain["error"]["type"], message="", frames=(), line=None, kind=plain["error"]["kind"]
-    )
+def _unpacked(reply: Any, error: Any, data: list[bytes]) -> Answer:
+    found = decode.reply(json.dumps(reply).encode(), b"".join(data))
     return Answer(
-        value=plain["value"],
-        changed=plain["changed"],
-        next_draw=plain["next_draw"],
-        global_rng_moved=plain["global_rng_moved"],
-        error=error,
+        value=found.value,
+        changed=found.changed,
+        next_draw=found.next_draw,
+        global_rng_moved=found.global_rng_moved,
+        error=error and Error(type=error["type"], message="", frames=(), line=None, kind=error["kind"]),
         output="",
         seconds=0.0,
     )
 
 
-def _pack(value: Any, blobs: dict[bytes, int]) -> Any:
-    if isinstance(value, Tensor):
-        facts = [value.dtype, list(value.shape), list(value.strides), value.device, value.requires_grad]
-        if value.array is None:
-            return {"$tensor": [None, *facts]}
-        blob = np.ascontiguousarray(value.array).tobytes()
-        return {"$tensor": [blobs.setdefault(blob, len(blobs)), *facts]}
-    if isinstance(value, Refused):
-        return {"$refused": [value.kind, value.says]}
-    if isinstance(value, dict):
-        return {"$dict": [[_pack(k, blobs), _pack(v, blobs)] for k, v in value.items()]}
-    if isinstance(value, (list, tuple)):
-        return {"$tuple" if isinstance(value, tuple) else "$list": [_pack(v, blobs) for v in value]}
-    return value
+class _Writer:
+    """Writes values as `sandbox.decode` reads them: the judge's counterpart of the worker's codec."""
 
+    def __init__(self, blobs: dict[bytes, int]) -> None:
+        self.table: list[dict[str, Any]] = []
+        self.used: list[int] = []
+        self._blobs = blobs
 
-def _unpack(packed: Any, blobs: list[bytes]) -> Any:
-    if not isinstance(packed, dict):
-        return packed
-    ((tag, content),) = packed.items()
-    if tag == "$tensor":
-        blob, dtype, shape, strides, device, requires_grad = content
-        array = None
-        if blob is not None:
-            scalar = ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype
-            array = np.frombuffer(blobs[blob], dtype=scalar).reshape(shape)
-        return Tensor(array, dtype, tuple(shape), tuple(strides), device, requires_grad)
-    if tag == "$refused":
-        return Refused(*content)
-    if tag == "$dict":
-        return {_unpack(k, blobs): _unpack(v, blobs) for k, v in content}
-    items = [_unpack(v, blobs) for v in content]
-    return tuple(items) if tag == "$tuple" else items
+    def value(self, value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return {"$tensor": self._tensor(value)}
+        if isinstance(value, Dtype):
+            return {"$dtype": value.name}
+        if isinstance(value, Refused):
+            return {"$refused": {"kind": value.kind, "says": value.says}}
+        if isinstance(value, dict):
+            return {"$dict": [[self.value(k), self.value(v)] for k, v in value.items()]}
+        if isinstance(value, tuple):
+            return {"$tuple": [self.value(item) for item in value]}
+        if isinstance(value, list):
+            return [self.value(item) for item in value]
+        if isinstance(value, float) and not math.isfinite(value):
+            return {"$float": str(value)}
+        return value
+
+    def _tensor(self, tensor: Tensor) -> int:
+        size = 0
+        if tensor.array is not None:
+            blob = np.ascontiguousarray(tensor.array).tobytes()
+            self.used.append(self._blobs.setdefault(blob, len(self._blobs)))
+            size = len(blob)
+        self.table.append(
+            {
+                "dtype": tensor.dtype,
+                "shape": list(tensor.shape),
+                "strides": list(tensor.strides),
+                "device": tensor.device,
+                "requires_grad": tensor.requires_grad,
+                "nbytes": size,
+            }
+        )
+        return len(self.table) - 1

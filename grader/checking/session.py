@@ -6,17 +6,17 @@ submission on it and returns what happened, check by check, with the script of c
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from grader import seeds
 from grader.checking.calls import Call, Exchange
 from grader.checking.oracle import Oracle, open_oracle
 from grader.checking.proxy import exchange
 from grader.course import Lab
 from grader.errors import GraderError, MachineError
-from grader.kit import CheckMark
+from grader.kit import SUBJECT, CheckMark
 from grader.results import Evidence, Frame, Outcome
 from grader.sandbox.client import Answer, Budget, Error, Worker
 from grader.sandbox.launcher import Limits, Sandbox
@@ -52,13 +52,15 @@ class Found:
 
 @dataclass
 class CheckContext:
-    """What the fixtures of one check share: its name, its seed, its tolerance, the calls it makes."""
+    """What the fixtures of one check share: its name, its seed, its tolerance, its words, the calls it makes."""
 
     check_id: str
     task: str
     visible: bool
     seed: int
     tolerance: Mapping[str, tuple[float, float]]
+    tells: str | None = None
+    subject: str = SUBJECT
     script: list[Exchange] = field(default_factory=list)
     output: list[str] = field(default_factory=list)
     distance: float = 0.0
@@ -86,7 +88,7 @@ class Examination:
 class Bench:
     """Sandbox, oracle and checks of one lab, and the student's worker of the moment."""
 
-    def __init__(self, lab: Lab, sandbox: Sandbox, course_seed: int, trusted_cpu_s: float | None = None) -> None:
+    def __init__(self, lab: Lab, sandbox: Sandbox, course_seed: str, trusted_cpu_s: float | None = None) -> None:
         """Open the oracle; no worker runs yet.
 
         `trusted_cpu_s` is for sources that are all ours, such as the audit's mutants: they run one after the other in
@@ -151,13 +153,12 @@ class Bench:
         return self._budgets[task]
 
     def parameters(self, function: str) -> list[str]:
-        """Return the names that a task's signature gives its parameters."""
-        return next((task.parameters for task in self.lab.tasks if task.id == function), [])
+        """Return the names that a function's signature gives its parameters."""
+        return self.lab.parameters(function)
 
     def seed(self, check_id: str, visible: bool) -> int:
         """Return a check's seed: public for visible checks, from the course's seed for hidden ones."""
-        origin = "visible" if visible else f"course {self.course_seed}"
-        return int.from_bytes(hashlib.sha256(f"{origin}/{check_id}".encode()).digest()[:3], "big")
+        return seeds.of_visible(check_id) if visible else seeds.of_check(self.course_seed, check_id)
 
     def _start(self) -> tuple[Worker, Answer]:
         assert self._submission is not None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from grader.cli.student import course_option, open_course
+from grader.errors import UsageError
 
 if TYPE_CHECKING:
     from grader.authoring.audit import LabAudit
@@ -34,6 +35,9 @@ def _progress() -> tuple[Callable[[str], None], Callable[[], None]]:
 @click.option(
     "--html", "html_path", metavar="FILE", type=click.Path(path_type=Path), help="Write the matrix as a page."
 )
+@click.option(
+    "--task", "tasks", metavar="TASK", multiple=True, help="Only this task of the one LAB; may be given again."
+)
 @click.option("--quick", is_flag=True, help="A sample of the mutants, two seeds, no pairs, no noise.")
 @click.option(
     "--jobs", type=click.IntRange(1, 64), help="Processes at the same time; default: one a core, four at most."
@@ -41,6 +45,7 @@ def _progress() -> tuple[Callable[[str], None], Callable[[], None]]:
 @course_option
 def audit_command(
     lab_ids: tuple[str, ...],
+    tasks: tuple[str, ...],
     json_path: str | None,
     html_path: Path | None,
     quick: bool,
@@ -58,6 +63,10 @@ def audit_command(
 
     course = open_course(course_dir)
     labs = [course.lab(name) for name in lab_ids] or list(course.labs)
+    if tasks and len(labs) != 1:
+        raise UsageError("--task goes with one LAB: grade audit lab02 --task ddim_step")
+    for task in tasks:
+        labs[0].task(task)
     processes = jobs or min(4, os.cpu_count() or 1)
     found = []
     for lab in labs:
@@ -68,6 +77,7 @@ def audit_command(
                 lab,
                 quick=quick,
                 processes=processes,
+                tasks=tasks,
                 progress=lambda text, lab=lab, say=say: say(f"{lab.id}: {text}"),  # type: ignore[misc]
             )
         finally:

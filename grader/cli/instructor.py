@@ -19,6 +19,7 @@ from grader import __version__
 from grader.cli.progress import shown
 from grader.cli.student import course_option, open_course
 from grader.errors import UsageError
+from grader.seeds import EXAMPLE, WARNING, fingerprint
 
 if TYPE_CHECKING:
     from grader.cohort.overrides import Adjustments
@@ -115,6 +116,8 @@ def cohort_command(
         found = find(submissions, lab, layout=layout, roster=roster, deadline=due, key_path=key, sources=sources)
         check_students(adjustments, [*(entry.student for entry in found.entries), *found.unmatched])
         click.echo(_found_line(found), err=True)
+        if course.seed == EXAMPLE:
+            click.echo(f"note: {WARNING}", err=True)
         code = _grade(
             course,
             lab,
@@ -285,7 +288,7 @@ def _publish(
         head = CohortResult(
             lab=lab.id,
             title=lab.manifest.title,
-            seed=course.manifest.seed,
+            seed=fingerprint(course.seed),
             found=summary,
             rows=[],
             statistics=Gathering(lab).finish(found),

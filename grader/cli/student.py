@@ -78,8 +78,8 @@ def run_command(
     early = None
     method: Literal["fork", "spawn"] = start_method or ("fork" if sys.platform == "linux" else "spawn")
     if seen is not None and submission is not None:
-        wanted = [t for t in seen.signatures if not tasks or t in tasks]
-        if any(submission.unfit(task, seen.signatures[task]) is None for task in wanted):
+        wanted = [task for task in seen.tasks if not tasks or task in tasks]
+        if any(submission.unfit(seen.tasks[task]) is None for task in wanted):
             from grader.sandbox.launcher import Sandbox
 
             early = Sandbox(
@@ -121,11 +121,12 @@ def _graded(
         lab.task(task)
     if submission is None:
         from grader.scoring import problem_result
+        from grader.seeds import fingerprint
 
         if problem is None:
             raise UsageError(f"{lab_id} could not be read.")
         said = Problem(kind=problem.kind, message=str(problem), line=problem.line)
-        result = problem_result(lab, course.manifest.seed, filename, said)
+        result = problem_result(lab, fingerprint(course.seed), filename, said)
         tell(result, json_path, verbose, quiet)
         if html_path is not None:
             _write_asked(html_path, page_of(course, lab, result))
@@ -137,7 +138,7 @@ def _graded(
 
     job = Job(lab, submission, tasks or None)
     with contextlib.ExitStack() as benches:
-        bench = benches.enter_context(open_bench(lab, course.manifest.seed, sandbox))
+        bench = benches.enter_context(open_bench(lab, course.seed, sandbox))
         figure_bench = None
         with _noted():
             figure_bench = benches.enter_context(open_figure_bench(bench))
@@ -379,7 +380,7 @@ def repro_command(lab_id: str, check_id: str, path: Path, course_dir: str | None
     course = open_course(course_dir)
     lab = course.lab(lab_id)
     file = find(path, lab_id)
-    with open_bench(lab, course.manifest.seed) as bench:
+    with open_bench(lab, course.seed) as bench:
         result, seen = assess(Job(lab, load(file)), bench)
     chosen = [c for c in result.checks if check_id in (c.id, c.id.split("/", 1)[-1], c.id.rsplit(".", 1)[-1])]
     visible = [c.id.rsplit(".", 1)[-1] for c in result.checks if c.visible]
@@ -419,11 +420,23 @@ def doctor_command() -> None:
     layers = probe()
     for layer, active in layers.items():
         click.echo(f"  ok  {layer}" if active is True else f"  --  {layer}: {active}")
+    _warn_of_the_example_seed()
     if not any(active is True for active in layers.values()):
         click.echo(
             "No isolation works here. Grade only code that you trust; marks that count come from a Linux machine."
         )
     click.get_current_context().exit(5 if missing else 0)
+
+
+def _warn_of_the_example_seed() -> None:
+    from grader.seeds import EXAMPLE, WARNING
+
+    try:
+        course = open_course(None)
+    except GraderError as error:
+        click.echo(f"  --  {error}")
+        return
+    click.echo(f"  --  {WARNING}" if course.seed == EXAMPLE else "  ok  a seed of this course's own")
 
 
 @click.command("schema")

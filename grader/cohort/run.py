@@ -98,7 +98,7 @@ class Cohort:
         """Return the files that have a result and lack pictures, the largest first."""
         if not self.setup.drawn_by:
             return []
-        known = self._store.wholly_drawn(self.setup.drawn_by, self.setup.seed, self.setup.machine)
+        known = self._store.wholly_drawn(self.setup.drawn_by, self.setup.seed_mark, self.setup.machine)
         files = []
         for file in self._who:
             if file in known or file in self._failed:
@@ -119,7 +119,7 @@ class Cohort:
         try:
             for number, done in enumerate(executor.run(map(job, files)), 1):
                 drawn = done.drawn or Drawn(faults=[done.fault or OUR_FAULT])
-                self._store.keep_drawn(done.id, self.setup.drawn_by, self.setup.seed, self.setup.machine, drawn)
+                self._store.keep_drawn(done.id, self.setup.drawn_by, self.setup.seed_mark, self.setup.machine, drawn)
                 count = len(drawn.pictures)
                 says = f"{count} picture{'s' if count != 1 else ''}" + (", not all" if drawn.faults else "")
                 tell(Progress(number, len(files), self._who[done.id], says))
@@ -131,7 +131,7 @@ class Cohort:
         """Return the pictures of what somebody handed in, or None where nobody tried to draw them."""
         if entry.source is None or entry.problem is not None:
             return None
-        return self._store.find_drawn(entry.source, self.setup.drawn_by, self.setup.seed, self.setup.machine)
+        return self._store.find_drawn(entry.source, self.setup.drawn_by, self.setup.seed_mark, self.setup.machine)
 
     def rows(self) -> Iterator[Row]:
         """Yield everybody's row, in the order in which they were found."""
@@ -139,14 +139,14 @@ class Cohort:
             yield Row.of(entry, self._result(entry))
 
     def _parts(self, file: str) -> dict[str, LabResult]:
-        parts = self._store.find(file, self.setup.digests, self.setup.seed, self.setup.machine)
+        parts = self._store.find(file, self.setup.digests, self.setup.seed_mark, self.setup.machine)
         if not self.setup.require_sandbox:
             return parts
         return {task: part for task, part in parts.items() if part.environment and part.environment.isolation == "full"}
 
     def _take(self, done: Done) -> None:
         if done.result is not None and is_final(done.result):
-            self._store.keep(done.id, self.setup.digests, self.setup.seed, self.setup.machine, done.result)
+            self._store.keep(done.id, self.setup.digests, self.setup.seed_mark, self.setup.machine, done.result)
             self._failed.pop(done.id, None)
         else:
             self._failed[done.id] = split(done.result) if done.result is not None else done.fault or ""
@@ -161,17 +161,17 @@ class Cohort:
     def _result(self, entry: Entry) -> LabResult:
         if entry.source is None or entry.problem is not None:
             problem = entry.problem or Problem(kind="missing", message="There is no file.")
-            return problem_result(self.lab, self.setup.seed, entry.filename, problem)
+            return problem_result(self.lab, self.setup.seed_mark, entry.filename, problem)
         failed = self._failed.get(entry.source, {})
         if isinstance(failed, str):
-            return _not_graded(self.lab, self.setup.seed, entry.filename, failed)
+            return _not_graded(self.lab, self.setup.seed_mark, entry.filename, failed)
         result = merge(self._order, (self._parts(entry.source) | failed).values())
         if result is None:
             raise InternalError(f"the parts of {entry.submission}'s result do not fit together; use --regrade.")
         return result
 
 
-def _not_graded(lab: Lab, seed: int, filename: str, fault: str) -> LabResult:
+def _not_graded(lab: Lab, seed: str, filename: str, fault: str) -> LabResult:
     """Return the record where the grader failed before any check: no points lost, none to be had."""
     result = problem_result(lab, seed, filename, Problem(kind="grader_error", message=fault))
     tasks = [task.model_copy(update={"possible": 0.0, "state": "ungraded"}) for task in result.tasks]

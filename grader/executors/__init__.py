@@ -12,6 +12,7 @@ from typing import Protocol
 
 from grader.course import Course, Lab
 from grader.results import Drawn, LabResult, Model
+from grader.seeds import fingerprint
 from grader.store import drawing_digest, machine_class, task_digests
 
 
@@ -21,11 +22,16 @@ class Setup:
 
     course: Path
     lab: str
-    seed: int
+    seed: str  # the secret itself: judges need it
     digests: Mapping[str, str]
     machine: str
     drawn_by: str
     require_sandbox: bool = False  # a judge that lacks an isolation layer refuses
+
+    @property
+    def seed_mark(self) -> str:
+        """What results are kept and told under in place of the seed."""
+        return fingerprint(self.seed)
 
     @classmethod
     def of(cls, course: Course, lab: Lab, require_sandbox: bool = False) -> Setup:
@@ -33,7 +39,7 @@ class Setup:
         return cls(
             course.root.resolve(),
             lab.id,
-            course.manifest.seed,
+            course.seed,
             task_digests(lab),
             machine_class(lab),
             drawing_digest(lab),

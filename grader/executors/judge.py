@@ -26,6 +26,7 @@ from grader.executors import Done, Setup
 from grader.grading import Job, grade, illustrate, open_bench, open_figure_bench
 from grader.results import OUR_FAULT, Drawn, LabResult, Problem
 from grader.scoring import problem_result
+from grader.seeds import fingerprint
 from grader.submission import parse
 
 END_S = 0.5  # so long may a judge that is asked no more take to finish what it does
@@ -116,7 +117,7 @@ def _graded(lab: Lab, source: bytes, tasks: list[str], bench: Bench) -> LabResul
         submission = parse(source, filename)
     except SubmissionError as error:  # read once already, but how deep a file may be nested depends on the process
         said = Problem(kind=error.kind, message=str(error), line=error.line)
-        return problem_result(lab, bench.course_seed, filename, said)
+        return problem_result(lab, fingerprint(bench.course_seed), filename, said)
     return grade(Job(lab, submission, tasks), bench)
 
 

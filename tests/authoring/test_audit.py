@@ -170,7 +170,7 @@ def test_a_waived_mutant_is_no_survivor(weak):
 
 
 def trial(kind, outcomes, **facts):
-    given = {"task": "f", "ids": ["one"], "seed": 1, "earned": 0.0, "possible": 1.0, "outcomes": outcomes}
+    given = {"task": "f", "ids": ["one"], "seed": "1", "earned": 0.0, "possible": 1.0, "outcomes": outcomes}
     return auditing.Trial(kind=kind, **{**given, **facts})
 
 
@@ -243,7 +243,9 @@ def test_pairs_are_counted_by_what_the_diagnosis_named(course):
 
 def test_rows_share_edits_out_so_that_they_fit_together():
     def edit(task, name, code=None):
-        return auditing.Edit(task=task, id=name, **({"code": code} if code else {"find": "x", "put": "y"}))
+        return auditing.Edit(
+            task=task, id=name, functions=(task,), **({"code": code} if code else {"find": "x", "put": "y"})
+        )
 
     helper = "def extract(x):\n    return x\n\n\ndef {}(x):\n    return extract(x)\n"
     edits = [edit("f", "a"), edit("g", "b"), edit("f", "c", helper.format("f")), edit("g", "d", helper.format("g"))]

@@ -22,7 +22,7 @@ def runner(tmp_path_factory):
     one.close()
 
 
-def spec(kind, source, task="scale", ids=("one",), seed=7):
+def spec(kind, source, task="scale", ids=("one",), seed="7"):
     return Spec(kind, source, seed, task, tuple(ids), (task,))
 
 
@@ -66,7 +66,7 @@ def test_a_hollow_answer_that_changes_nothing_does_not_apply(runner):
 
 def test_another_seed_reaches_the_hidden_checks(runner):
     seeds = []
-    for seed in (7, 8):
+    for seed in ("7", "8"):
         runner.run(spec("seed", toy.REFERENCE, seed=seed))
         bench = runner._benches[True][0]
         seeds.append((bench.seed("lab01/scale.plain", True), bench.seed("lab01/scale.secret", False)))
@@ -84,7 +84,7 @@ def test_a_survivor_is_searched_with_the_calls_of_its_checks(runner):
 
 
 def test_a_fault_of_the_grader_is_never_a_verdict(tmp_path):
-    broken = toy.CHECKS.replace("compare.scale(randn(seed, 5), -0.5)", "undefined_name")
+    broken = toy.CHECKS.replace("compare.scale(draw.normal(5), -0.5)", "undefined_name")
     course = toy.make(tmp_path, checks=broken)
     one = Runner(course.root, "lab01")
     try:
@@ -96,13 +96,13 @@ def test_a_fault_of_the_grader_is_never_a_verdict(tmp_path):
 
 def test_a_spec_is_known_by_all_that_can_change_its_outcome():
     base = spec("mutant", "x")
-    others = [spec("pair", "x"), spec("mutant", "y"), spec("mutant", "x", task="jitter"), spec("mutant", "x", seed=8)]
+    others = [spec("pair", "x"), spec("mutant", "y"), spec("mutant", "x", task="jitter"), spec("mutant", "x", seed="8")]
     assert len({one.digest for one in [base, *others]}) == 5
     assert base.digest == spec("mutant", "x").digest
 
 
 def test_a_damaged_journal_gives_what_can_be_read(tmp_path):
-    kept = Trial(kind="mutant", seed=1, earned=0, possible=1, outcomes={"a": "failed"}, distances={"a": None})
+    kept = Trial(kind="mutant", seed="1", earned=0, possible=1, outcomes={"a": "failed"}, distances={"a": None})
     line = json.dumps({"world": "w", "spec": "s", "trial": kept.model_dump(exclude_defaults=True)})
     other = line.replace('"w"', '"another"').replace('"s"', '"t"')
     path = tmp_path / "journal.jsonl"

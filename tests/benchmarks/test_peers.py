@@ -69,7 +69,7 @@ def test_we_judge_as_the_peers_do(tmp_path):
     handed_in.write(tmp_path)
     course = load(tmp_path / "course")
     lab = course.lab("lab03")
-    with open_bench(lab, course.manifest.seed) as bench:
+    with open_bench(lab, course.seed) as bench:
         for name in GRADED:
             one = next(one for one in ALL if one.name == name)
             result = grade(Job(lab, parse(one.source.encode(), handed_in.FILE)), bench)

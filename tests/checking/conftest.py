@@ -18,7 +18,7 @@ def sandbox():
 def assess_toy(sandbox, tmp_path):
     """Grade one source on a toy course made for it: `assess_toy(source, checks=…, reference=…)`."""
 
-    def run(source, seed=7, **parts):
+    def run(source, seed="7", **parts):
         lab = toy.make(tmp_path / f"course{len(list(tmp_path.iterdir()))}", **parts).lab("lab01")
         with open_bench(lab, seed, sandbox) as bench:
             return assess(Job(lab, parse(source.encode(), "lab01.py")), bench)

@@ -24,9 +24,7 @@ def jitter(x, generator):
 
 def misconception(name, find, put):
     return f"""
-[[misconception]]
-task = "scale"
-id = "{name}"
+[scale.{name}]
 find = "{find}"
 put = "{put}"
 says = "This is what {name} looks like."

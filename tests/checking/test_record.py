@@ -92,7 +92,7 @@ def test_the_same_answers_give_the_same_file_and_the_same_tensor_is_kept_once(pa
         lambda data: gzip.compress(b"{}\n"),
         lambda data: gzip.compress(b'{"entries": [[1]], "sizes": []}\n'),
         lambda data: gzip.compress(gzip.decompress(data)[:-5]),
-        lambda data: gzip.compress(gzip.decompress(data).replace(b'"$list"', b'"$dict"')),
+        lambda data: gzip.compress(gzip.decompress(data).replace(b'"$tuple"', b'"$dict"')),
         lambda data: gzip.compress(gzip.decompress(data).replace(b'"float32"', b'"float99"')),
     ],
     ids=["empty", "half", "prefix", "bit", "no JSON", "no entries", "entry", "short", "tag", "dtype"],

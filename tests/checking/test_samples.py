@@ -19,7 +19,7 @@ SAMPLES = ROOT / "fixtures" / "submissions"
 def graded(sandbox):
     course = load(ROOT)
     lab = course.lab("lab01")
-    with open_bench(lab, course.manifest.seed, sandbox) as bench:
+    with open_bench(lab, course.seed, sandbox) as bench:
         yield lambda name: grade(Job(lab, read(find(SAMPLES / name, "lab01"))), bench)
 
 

@@ -167,7 +167,7 @@ def test_a_gigabyte_of_output_is_stopped_and_capped(grade_toy):
 
 
 def test_a_bug_in_a_check_costs_nothing(grade_toy):
-    result = grade_toy(REFERENCE, checks=CHECKS.replace("compare.scale(randn(seed, 5), -0.5)", "undefined"))
+    result = grade_toy(REFERENCE, checks=CHECKS.replace("compare.scale(draw.normal(5), -0.5)", "undefined"))
     assert outcomes(result) == {"scale.plain": "passed", "scale.secret": "grader_error", "jitter.draws": "passed"}
     assert (result.score.earned, result.score.possible) == (5, 5)
     assert result.tasks[0].state == "ungraded"
@@ -177,7 +177,7 @@ def test_a_bug_in_a_check_costs_nothing(grade_toy):
 
 
 def test_a_check_that_passes_what_no_call_can_take_is_ours(grade_toy):
-    checks = CHECKS.replace("compare.scale(randn(seed, 5), -0.5)", "compare.scale(object(), -0.5)")
+    checks = CHECKS.replace("compare.scale(draw.normal(5), -0.5)", "compare.scale(object(), -0.5)")
     result = grade_toy(REFERENCE, checks=checks)
     assert outcomes(result)["scale.plain"] == "passed" and outcomes(result)["scale.secret"] == "grader_error"
     assert result.problem is not None and result.problem.kind == "grader_error"
@@ -252,7 +252,7 @@ def test_a_required_layer_that_is_missing_is_the_machines(tmp_path):
     lab = toy.make(tmp_path / "course").lab("lab01")
     with (
         Sandbox("torch", isolation="none", require=True) as sandbox,
-        open_bench(lab, 7, sandbox) as bench,
+        open_bench(lab, "7", sandbox) as bench,
         pytest.raises(MachineError, match="The sandbox is required"),
     ):
         grade(Job(lab, parse(REFERENCE.encode(), "lab01.py")), bench)
@@ -274,7 +274,7 @@ def test_memory(compare):
     SEEN.append(1)
     assert SEEN == [1]
 '''
-    with open_bench(toy.make(tmp_path / "course", checks=CHECKS + remembers).lab("lab01"), 7, sandbox) as opened:
+    with open_bench(toy.make(tmp_path / "course", checks=CHECKS + remembers).lab("lab01"), "7", sandbox) as opened:
         yield opened
 
 
@@ -344,9 +344,9 @@ def test_only_hidden_checks_follow_the_courses_seed(assess_toy):
         _, seen = assess_toy(REFERENCE, seed=seed)
         return {one.check: str(one.call) for script in seen.scripts.values() for one in script}
 
-    one, other = calls(1), calls(2)
+    one, other = calls("1"), calls("2")
     assert {name for name in one if one[name] != other[name]} == {"lab01/scale.secret"}
-    assert calls(1) == one
+    assert calls("1") == one
 
 
 # What a student sees of a hidden check
@@ -358,14 +358,16 @@ from grader.kit import check, randn, tensor
 
 
 @check("scale")
-def test_secret(compare, seed):
+def test_secret(compare, draw):
     """A secret holds."""
+    seed = draw.seed()
     compare.scale(tensor([{CANARY}, -2.0]), 3.25)
 
 
 @check("jitter")
-def test_other(compare, seed):
+def test_other(compare, draw):
     """Another holds."""
+    seed = draw.seed()
     compare.jitter(randn(seed, 2), None)
 '''
 
@@ -415,14 +417,16 @@ def test_what_a_hidden_check_gave_is_gone_when_a_visible_one_prints(grade_toy):
         + '''
 
 @check("scale", visible=True)
-def test_shown(compare, seed):
+def test_shown(compare, draw):
     """A visible check that stands below the hidden ones."""
+    seed = draw.seed()
     compare.scale(randn(seed, 2), 2.0)
 
 
 @check("jitter", visible=True)
-def test_last(compare, seed):
+def test_last(compare, draw):
     """The last of all."""
+    seed = draw.seed()
     compare.jitter(randn(seed, 2), None)
 '''
     )

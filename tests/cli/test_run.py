@@ -199,7 +199,7 @@ def test_a_file_that_never_ends_loading_is_exit_code_3(tmp_path, course):
 @pytest.mark.parametrize(
     ("name", "text", "says"),
     [
-        ("exercises/course.toml", 'format_version = 2\ntitle = "t"\nversion = "1"\nseed = 1\nlabs = ["lab01_toy"]\n',
+        ("exercises/course.toml", 'format_version = 3\ntitle = "t"\nversion = "1"\nseed = 1\nlabs = ["lab01_toy"]\n',
          "exercises/course.toml: format_version"),
         ("exercises/course.toml", "labs = [", "exercises/course.toml is not valid TOML"),
         ("exercises/lab01_toy/lab.toml", toy.LAB.replace("points = 4", "points = 0"),
@@ -231,7 +231,7 @@ def test_a_layer_that_is_required_and_missing_is_exit_code_5(tmp_path, course):
 
 
 def test_a_bug_in_a_check_is_exit_code_70_and_costs_nothing(tmp_path):
-    checks = toy.CHECKS.replace("compare.scale(randn(seed, 5), -0.5)", "compare.scale(undefined_name, -0.5)")
+    checks = toy.CHECKS.replace("compare.scale(draw.normal(5), -0.5)", "compare.scale(undefined_name, -0.5)")
     root = toy.make(tmp_path / "toy", checks=checks).root
     write(tmp_path, toy.REFERENCE)
     done = grade(tmp_path, "lab01", "-v", course=root)

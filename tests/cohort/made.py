@@ -75,7 +75,7 @@ def result(
     return LabResult(
         lab="lab01",
         title="Toys",
-        seed=7,
+        seed="7",
         submission=digest,
         filename="lab01.py",
         score=Score(earned=sum(t.earned for t in made_tasks), possible=sum(t.possible for t in made_tasks)),

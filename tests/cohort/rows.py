@@ -25,7 +25,7 @@ def row(student: str = "s001", earned: float = 15, **more: Any) -> Row:
     return Row(
         lab="lab01",
         title="Toys",
-        seed=7,
+        seed="7",
         submission=more.pop("submission", student),
         filename="lab01.py",
         score=Score(earned=earned, possible=20),

@@ -34,7 +34,7 @@ def told(tmp_path, lab):
             found = find(tmp_path / "subs", lab, key_path=tmp_path / "key.json", sources=sources)
         gathering = Gathering(lab)
         for entry in found.entries:
-            graded = result() if entry.problem is None else problem_result(lab, 7, entry.filename, entry.problem)
+            graded = result() if entry.problem is None else problem_result(lab, "7", entry.filename, entry.problem)
             gathering.add(change(Row.of(entry, graded)))
         return [(one.kind, one.says, one.students) for one in gathering.finish(found).attention]
 

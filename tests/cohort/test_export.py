@@ -39,7 +39,7 @@ def graded(tmp_path):
     cohort = CohortResult(
         lab="lab01",
         title="Toys",
-        seed=7,
+        seed="7",
         found=FoundSummary(layout="moodle", submissions=2, unmatched=["s003"], ignored=[]),
         rows=rows,
         statistics=Statistics(

@@ -32,7 +32,7 @@ def page(lab, rows, unmatched=(), ignored=()):
     cohort = CohortResult(
         lab="lab01",
         title="Toys",
-        seed=7,
+        seed="7",
         found=FoundSummary(layout="folders", submissions=len(rows), unmatched=list(unmatched), ignored=list(ignored)),
         rows=[],
         statistics=gathering.finish(found(unmatched=unmatched)),
@@ -101,7 +101,7 @@ def test_the_matrix_shows_everybody_and_what_came_of_each_task(lab):
 
 def test_what_nobody_judged_has_no_score_and_counts_for_none(lab):
     nothing = Problem(kind="several", message="several files could be the submission.")
-    rows = [*some(3), row(8, problem_result(lab, 7, "lab01.py", nothing), problem=nothing, source=None)]
+    rows = [*some(3), row(8, problem_result(lab, "7", "lab01.py", nothing), problem=nothing, source=None)]
     with_it, without = page(lab, rows), page(lab, some(3))
     assert '<td class="tot" data-v="-1">–</td></tr>' in with_it
     kpi = re.compile(r"<dt>Median score</dt><dd>(\S+) ")

@@ -393,7 +393,7 @@ def cohort_of(course, store, answers, *entries, regrade=False):
     empty = {"students": 0, "enough": False, "alpha": None}
     lists = {name: [] for name in ("tasks", "checks", "named", "clusters", "attention")}
     return CohortResult.model_validate(
-        {"lab": "lab01", "title": "Toys", "seed": 7, "found": base, "rows": rows, "statistics": empty | lists}
+        {"lab": "lab01", "title": "Toys", "seed": "7", "found": base, "rows": rows, "statistics": empty | lists}
     )
 
 

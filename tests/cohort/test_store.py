@@ -15,7 +15,7 @@ from tests.cohort.made import result
 
 ROOT = Path(__file__).parents[2]
 DIGESTS = {"scale": "aa", "jitter": "bb"}
-WHERE = (7, "this machine")
+WHERE = ("7", "this machine")
 
 # Keeps a result and is killed: at the given statement of SQLite, or after `keep` has returned.
 KILLED = """
@@ -28,7 +28,7 @@ def look(statement):
     if statement.lower().startswith(sys.argv[2]):
         os.kill(os.getpid(), signal.SIGKILL)
 store._db.set_trace_callback(look)
-store.keep("one", {"scale": "aa", "jitter": "bb"}, 7, "this machine", result())
+store.keep("one", {"scale": "aa", "jitter": "bb"}, "7", "this machine", result())
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -45,8 +45,8 @@ def test_a_result_is_found_again_by_all_that_made_it(store, tmp_path):
         parts = again.find("one", DIGESTS, *WHERE)
         assert canonical(merge(["scale", "jitter"], parts.values())) == canonical(result({"plain": "failed"}))
     assert store.find("two", DIGESTS, *WHERE) == {}
-    assert store.find("one", DIGESTS, 8, "this machine") == {}
-    assert store.find("one", DIGESTS, 7, "another machine") == {}
+    assert store.find("one", DIGESTS, "8", "this machine") == {}
+    assert store.find("one", DIGESTS, "7", "another machine") == {}
 
 
 def test_a_changed_task_is_missing_and_the_others_stay(store):
@@ -113,7 +113,7 @@ def test_a_submission_is_known_by_its_whole_digest():
 HELPER = "\n\nFACTOR = 3.0\n"
 CHANGES = {
     "a comment": ({"checks": toy.CHECKS.replace("    compare.jitter", "    # why\n    compare.jitter")}, set()),
-    "one check": ({"checks": toy.CHECKS.replace("randn(seed, 5), -0.5", "randn(seed, 5), -0.25")}, {"scale"}),
+    "one check": ({"checks": toy.CHECKS.replace("draw.normal(5), -0.5", "draw.normal(5), -0.25")}, {"scale"}),
     "one docstring": ({"checks": toy.CHECKS.replace("comes from the generator", "is the generator's")}, {"jitter"}),
     "a helper": ({"checks": toy.CHECKS + HELPER}, {"scale", "jitter"}),
     "a known mistake": ({"misconceptions": toy.MISCONCEPTIONS.replace("adds", "sums")}, {"scale"}),

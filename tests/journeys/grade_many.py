@@ -36,7 +36,7 @@ def main() -> None:
     told: dict[str, dict[str, Any]] = {}
     for lab_id, sources in json.load(sys.stdin).items():
         lab = course.lab(lab_id)
-        with open_bench(lab, course.manifest.seed) as bench, open_figure_bench(bench) as figure_bench:
+        with open_bench(lab, course.seed) as bench, open_figure_bench(bench) as figure_bench:
             for name, source in sources.items():
                 job = Job(lab, parse(source.encode(), f"{lab_id}.py"))
                 result, seen = assess(job, bench)

@@ -37,14 +37,16 @@ def test_hidden_checks_and_what_only_they_use_are_dropped() -> None:
             return math.sqrt(HIDDEN_SIZE) + width(seed)
 
         @check("double", visible=True)
-        def test_shown(compare, seed):
+        def test_shown(compare, draw):
             """It doubles."""
+            seed = draw.seed()
             # why it is so
             compare.double(randn(seed, width(seed), 2))
 
         @check("double")
-        def test_hidden(compare, seed):
+        def test_hidden(compare, draw):
             """It doubles more."""
+            seed = draw.seed()
             compare.double(numbers([secret_width(seed), np.pi]))
 
         @check("double", visible=False)
@@ -65,8 +67,9 @@ def test_hidden_checks_and_what_only_they_use_are_dropped() -> None:
 
 
         @check("double", visible=True)
-        def test_shown(compare, seed):
+        def test_shown(compare, draw):
             """It doubles."""
+            seed = draw.seed()
             # why it is so
             compare.double(randn(seed, width(seed), 2))
     ''')
@@ -91,7 +94,7 @@ def test_parametrisation_decorators_and_constants_stay() -> None:
 
         @pytest.mark.parametrize("shape", SHAPES, ids=str)
         @kit.check("double", weight=2, visible=True)
-        def test_shown(compare, seed, shape, reader=Reader):
+        def test_shown(compare, draw, shape, reader=Reader):
             """It doubles."""
             def inner(HIDDEN):
                 return HIDDEN
@@ -99,8 +102,9 @@ def test_parametrisation_decorators_and_constants_stay() -> None:
 
         @pytest.mark.parametrize("shape", HIDDEN)
         @kit.check("double", weight=2)
-        def test_hidden(compare, seed, shape):
+        def test_hidden(compare, draw, shape):
             """It doubles."""
+            seed = draw.seed()
             compare.double(randn(seed, *shape), LARGE)
     ''')
     kept = (
@@ -166,8 +170,9 @@ def check(body: str, mark: str = "visible=True") -> str:
         from grader.kit import array
 
         @check("scale", {mark})
-        def test_more(compare, student, reference, seed):
+        def test_more(compare, student, reference, draw):
             """More."""
+            seed = draw.seed()
             {body}
     ''')
 
@@ -192,7 +197,7 @@ def test_a_toy_edition_has_what_it_needs_and_sentences_survive(tmp_path: Path) -
     read = load(edition)
     (lab,) = read.labs
     assert read.manifest.title == course.manifest.title == 'A "toy" course'
-    assert read.manifest.seed != course.manifest.seed
+    assert read.seed != course.seed
     assert [(edit.id, edit.says, edit.find, edit.recorded) for edit in lab.misconceptions] == [
         ("adds", 'You "added" it:\n\\o/', None, True)
     ]
@@ -218,7 +223,7 @@ def test_an_existing_folder_is_left_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        "student.jitter(array(compare.scale(randn(seed, 4), 2.0).array), generator(1))",
+        "student.jitter(array(compare.scale(randn(seed, 4), 2.0).array), draw.generator())",
         "reference.scale(array(student.scale(randn(seed, 4), 2.0).array), 2.0)",
     ],
 )
@@ -242,7 +247,7 @@ def test_visible_checks_that_the_text_hides_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_visible_check_that_needs_a_hidden_one_is_refused(tmp_path: Path) -> None:
-    course = toy.make(tmp_path / "course", checks=check("test_secret(compare, seed)"))
+    course = toy.make(tmp_path / "course", checks=check("test_secret(compare, draw)"))
     with pytest.raises(CourseError, match=r"does not pass lab01/scale\.more .*test_secret"):
         released(course, tmp_path / "edition")
 

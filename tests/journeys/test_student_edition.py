@@ -178,10 +178,10 @@ def test_answers_are_recorded_to_visible_calls_only(course: Course, released: Pa
         packed = (released / "exercises" / lab.folder.name / "answers.bin").read_bytes()
         entries = json.loads(gzip.decompress(packed).partition(b"\n")[0])["entries"]
         right = told["full"][lab.id]["right"]
-        calls = {call for _, call, _ in entries}
+        calls = {call for _, call, *_ in entries}
         assert calls >= set(right["visible calls"])
         assert len(right["hidden calls"]) > 3
         assert not calls & set(right["hidden calls"])
         tasks = {name.split("/")[1].split(".")[0] for name in right["visible"]}
         mistakes = {(f"{edit.task}/{edit.id}",) for edit in lab.misconceptions if edit.task in tasks}
-        assert {tuple(edits) for edits, _, _ in entries} == {(), *mistakes}
+        assert {tuple(edits) for edits, *_ in entries} == {(), *mistakes}

@@ -96,7 +96,7 @@ def result(tasks: list[TaskResult], checks: list[CheckResult], **fields: object)
     values: dict[str, object] = {
         "lab": "lab01",
         "title": "Forward noise process",
-        "seed": 1234,
+        "seed": "1234",
         "submission": "3f9a1c07be55e07b",
         "filename": "lab01.py",
         "score": Score(
