@@ -111,7 +111,7 @@ def image_codec(u8: torch.Tensor, y: torch.Tensor) -> dict[str, torch.Tensor]:
 
     `VaeImageProcessor.preprocess` and `postprocess` in diffusers: 0…255 ↔ [−1, 1], channels last ↔ channels first.
     """
-    encoded = u8.permute(0, 3, 1, 2).float() / 255.0 * 2.0 - 1.0
+    encoded = u8.permute(0, 3, 1, 2) / 255.0 * 2.0 - 1.0
     # The decoder's output may leave [−1, 1] a little.
     unit = (y.float() / 2.0 + 0.5).clamp(0.0, 1.0)
     decoded = (unit * 255.0).round().to(torch.uint8).permute(0, 2, 3, 1)

@@ -49,7 +49,9 @@ def test_prediction_of_the_scaling(compare):
     compare.checkpoint_scaling()
 
 
-@check("checkpoint_channels", visible=True, tells="Not yet. What does the decoder's first convolution do with channels?")
+@check(
+    "checkpoint_channels", visible=True, tells="Not yet. What does the decoder's first convolution do with channels?"
+)
 def test_prediction_of_the_channels(compare):
     """Prediction: the colours that hang on one latent channel."""
     compare.checkpoint_channels()
@@ -120,7 +122,7 @@ def test_other_shapes_and_dtypes_in_turn(compare, draw):
 @check("posterior")
 def test_a_large_divergence_in_float16(compare, draw):
     """The KL of a whole picture may be larger than any float16 number."""
-    compare.posterior((draw.normal(2, 8, 16, 24) * 2.0 + 7.0).to("float16"), draw.generator())
+    compare.posterior(encoder_output(draw, (2, 8, 36, 40), -29.0, -25.0).to("float16"), draw.generator())
 
 
 @check("posterior")
@@ -234,6 +236,12 @@ def test_half_precision_of_the_norm(compare, draw):
 
 
 @check("latent_norm")
+def test_a_large_shift_in_half_precision(compare, draw):
+    """Where a large shift leaves little, only the last rounding may lose digits."""
+    compare.latent_norm((draw.normal(2, 8, 4, 6) * 0.1 + -29.0).to("bfloat16"), 0.7, 41.0, "decode")
+
+
+@check("latent_norm")
 def test_strided_latents(compare, draw):
     """Latents that are not contiguous in memory are scaled all the same, and stay what they were."""
     compare.latent_norm(draw.normal(2, 5, 4, 3).transpose(1, 3), 0.4, 1.5, "encode")
@@ -280,9 +288,8 @@ def compare_entry(compare: Any, key: str, *budgets: dict[str, Any]) -> None:
         compare.play("answer", view=part(key), function="latent_budget", **sizes)
 
 
-def crooked(draw: Any, cfg: bool, patch_size: int) -> dict[str, Any]:
-    """Return sizes that nothing divides; `cfg` and the patch are those asked for, the rest is drawn."""
-    blocks = draw.whole(2, 4)
+def crooked(draw: Any, cfg: bool, patch_size: int, blocks: int) -> dict[str, Any]:
+    """Return sizes that nothing divides, for a VAE of so many blocks; what decides nothing is drawn."""
     unit = patch_size * 2 ** (blocks - 1)
     return {
         # One less than a multiple of patch and factor: rounding up would give one more.
@@ -336,41 +343,39 @@ def test_tokens_of_the_pixels(compare):
 @check("latent_budget")
 def test_shape_of_any_vae(compare, draw):
     """The latents' shape for other VAEs: other blocks, other channels, sizes that do not divide."""
-    one_block = {**crooked(draw, True, 1), "block_out_channels": (64,)}
-    compare_entry(compare, "latent_shape", crooked(draw, True, 2), crooked(draw, False, 1), one_block)
+    compare_entry(compare, "latent_shape", *(crooked(draw, True, 2, blocks) for blocks in (5, 1, 3)))
 
 
 @check("latent_budget")
 def test_compression_of_any_vae(compare, draw):
     """The compression for other VAEs; where something was dropped, it counts as pixels and not as latents."""
-    compare_entry(compare, "compression", crooked(draw, True, 2), crooked(draw, False, 1))
+    compare_entry(compare, "compression", crooked(draw, True, 2, 5), crooked(draw, False, 1, 2))
 
 
 @check("latent_budget")
 def test_bytes_of_any_vae(compare, draw):
     """The bytes for other VAEs, with and without guidance."""
-    compare_entry(compare, "latent_bytes", crooked(draw, True, 2), crooked(draw, False, 1))
+    compare_entry(compare, "latent_bytes", crooked(draw, True, 2, 5), crooked(draw, False, 1, 3))
 
 
 @check("latent_budget")
 def test_tokens_of_any_patch(compare, draw):
     """The tokens for other patches, also where the latents do not divide."""
-    compare_entry(compare, "tokens", crooked(draw, True, 3), crooked(draw, False, 2), crooked(draw, False, 1))
+    sizes = crooked(draw, True, 3, 5), crooked(draw, False, 2, 2), crooked(draw, False, 1, 1)
+    compare_entry(compare, "tokens", *sizes)
 
 
 @check("latent_budget")
 def test_attention_of_any_patch(compare, draw):
     """The attention matrices with and without guidance, for other patches and precisions."""
-    compare_entry(compare, "attention_bytes_per_head", crooked(draw, True, 2), crooked(draw, False, 3))
+    compare_entry(compare, "attention_bytes_per_head", crooked(draw, True, 2, 5), crooked(draw, False, 3, 3))
 
 
 @check("latent_budget")
 def test_pixels_of_any_patch(compare, draw):
     """The pixels' tokens for other patches and other VAEs."""
-    one_block = {**crooked(draw, True, 2), "block_out_channels": (64,)}
-    compare_entry(
-        compare, "pixel_tokens_over_latent_tokens", crooked(draw, True, 3), crooked(draw, False, 2), one_block
-    )
+    sizes = crooked(draw, True, 3, 5), crooked(draw, False, 2, 3), crooked(draw, True, 2, 1)
+    compare_entry(compare, "pixel_tokens_over_latent_tokens", *sizes)
 
 
 # image_codec. The two ways are looked at one by one.
@@ -495,7 +500,14 @@ def test_both_ends_of_the_schedule(compare, draw):
 def test_first_noise_of_a_start_in_bfloat16(compare, draw):
     """In bfloat16 the first timesteps still add their little noise."""
     moments = encoder_output(draw, (2, 8, 4, 4), -40.0, -30.0)
-    compare.img2img_latents(moments.to("bfloat16") * 0.01, 4, levels(linear_betas(1000)), 0.01, draw.generator())
+    compare.img2img_latents(moments.to("bfloat16") * 0.01, 8, levels(linear_betas(1000)), 0.01, draw.generator())
+
+
+@check("img2img_latents")
+def test_start_of_a_sure_encoder(compare, draw):
+    """Where the encoder is very sure, a little spread is left all the same."""
+    moments = encoder_output(draw, (1, 8, 4, 4), -29.0, -16.0)
+    compare.img2img_latents(moments, 3, levels(linear_betas(1000)), 6.0, draw.generator())
 
 
 @check("img2img_latents")

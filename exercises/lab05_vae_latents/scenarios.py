@@ -1,6 +1,6 @@
 """Public harness of lab 05: what the checks do with your functions beyond calling them once. Runs in the worker."""
 
-from torch import Tensor, autograd, cat, exp, float32, zeros_like
+from torch import Tensor, autograd, cat
 
 grad = autograd.grad
 
@@ -65,3 +65,56 @@ class OtherUnits:
     def decode(self, z):
         """Return the pictures of this VAE's latents."""
         return self.stack.decode((z - self.shift_factor) * self.scaling_factor)
+
+
+def channels(student, *, stack, pictures, generator):
+    """Return the mode of each picture's posterior, (N, 4, 8, 8): channels are rows of numbers, not colours."""
+    vae = OtherUnits(stack, 1.0, 0.0)
+    return student.posterior(vae.moments(pictures), generator)["mode"]
+
+
+def draws(student, *, stack, picture, count, generator):
+    """Return the decoded mode of one picture's posterior and `count` decoded draws from it, (1 + count, 3, 32, 32)."""
+    vae = OtherUnits(stack, 0.18215, 0.0)
+    said = student.posterior(vae.moments(picture).expand(count, -1, -1, -1).contiguous(), generator)
+    return vae.decode(cat([said["mode"][:1], said["sample"]]))
+
+
+def both_ways(student, *, stack, pictures, prompts, start, noise, scaling_factor, shift_factor):
+    """Send pictures both ways, one way at a time, with the trained model in between on the way to the denoiser.
+
+    "decoded": the right latents, brought back by `latent_norm`. "denoised": latents that `latent_norm` brought to the
+    denoiser, noised to the level of `start` of 20 DDIM steps, and denoised from there.
+    """
+    vae = OtherUnits(stack, scaling_factor, shift_factor)
+    z = student.latent_norm(stack.encode(pictures), scaling_factor, shift_factor, "decode")
+    x0 = student.latent_norm(vae.encode(pictures), scaling_factor, shift_factor, "encode")
+    scheduler = stack.scheduler()
+    scheduler.set_timesteps(20)
+    x_t = scheduler.add_noise(x0, noise, scheduler.timesteps[start])
+    return {"decoded": vae.decode(z), "denoised": stack.decode(stack.sample(prompts, x_t, 3.0, 20, start))}
+
+
+def values_of_latents(student, *, stack, pictures, scaling_factor, shift_factor):
+    """Return the VAE's latents of the pictures, and the same after `latent_norm`, both as they are."""
+    z = OtherUnits(stack, scaling_factor, shift_factor).encode(pictures)
+    return {"raw": z, "scaled": student.latent_norm(z, scaling_factor, shift_factor, "encode")}
+
+
+def from_a_picture(student, *, stack, picture, prompt, starts, generators, alphas_cumprod):
+    """Start from a picture at each of `starts` of 20 DDIM steps: the decoded start, and what the model makes of it."""
+    vae = OtherUnits(stack, 0.18215, 0.0)
+    moments = vae.moments(picture)
+    scheduler = stack.scheduler()
+    scheduler.set_timesteps(20)
+    begun = [
+        student.img2img_latents(moments, int(scheduler.timesteps[start]), alphas_cumprod, 0.18215, generator)
+        for start, generator in zip(starts, generators, strict=True)
+    ]
+    denoised = [stack.sample([prompt], one, 3.0, 20, start) for one, start in zip(begun, starts, strict=True)]
+    return {"start": stack.decode(cat(begun)), "denoised": stack.decode(cat(denoised))}
+
+
+def factors(student, *, batches):
+    """Return the scaling factor of the first one, two, three, … batches."""
+    return [student.fit_latent_norm(batches[: count + 1])["scaling_factor"] for count in range(len(batches))]

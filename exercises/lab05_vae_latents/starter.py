@@ -123,8 +123,8 @@ def latent_budget(
 ) -> dict[str, tuple[int, ...] | int | float]:
     """Return what colour pictures cost as latents, and what attention over them costs.
 
-    A picture of 512×512 with four blocks, 4 latent channels, 2 bytes, patch size 1 and guidance: latents (1, 4, 64, 64),
-    48 times fewer elements, 32768 bytes; 4096 tokens, 2·4096²·2 = 67108864 bytes of attention for each head.
+    A picture of 512×512 with four blocks, 4 latent channels, 2 bytes, patch size 1 and guidance: latents
+    (1, 4, 64, 64), 48 times fewer elements, 32768 bytes; 4096 tokens, 2·4096²·2 = 67108864 bytes of attention a head.
 
     Args:
         height, width: of the pictures, which have 3 channels.
