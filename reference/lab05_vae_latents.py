@@ -150,8 +150,7 @@ def fit_latent_norm(batches: list[torch.Tensor]) -> dict[str, float | torch.Tens
     """
     # One row a channel, all batches side by side: (C, N).
     pooled = torch.cat([z.float().transpose(0, 1).flatten(1) for z in batches], dim=1)
-    return {
-        "scaling_factor": 1.0 / pooled.std(correction=0).item(),
-        "mean": pooled.mean(dim=1),
-        "std": pooled.std(dim=1, correction=0),
-    }
+    mean = pooled.mean(dim=1)
+    variance = (pooled - pooled.mean()).square().mean()
+    channel_variance = (pooled - mean[:, None]).square().mean(dim=1)
+    return {"scaling_factor": variance.rsqrt().item(), "mean": mean, "std": channel_variance.sqrt()}

@@ -66,16 +66,38 @@ def test_prediction_of_the_memory(compare):
 # posterior
 
 
-@check("posterior", visible=True)
-def test_one_picture(compare, draw):
-    """For one picture: mode, spread, sample and KL are right."""
-    compare.posterior(draw.normal(1, 8, 4, 8), draw.generator())
+def compare_said(compare: Any, draw: Any, keys: tuple[str, ...], *moments: Recipe) -> None:
+    """Compare some entries of what the encoder said, for several moments; each call has a generator of its own."""
+    for one in moments:
+        compare.play("answer", view=part(*keys), function="posterior", moments=one, generator=draw.generator())
+
+
+def several(draw: Any) -> list[Recipe]:
+    """Return moments of other shapes and dtypes: as many pictures as channels and places, and a single channel."""
+    return [
+        draw.normal(4, 4, 4, 4),
+        encoder_output(draw, (3, 2, 8, 2), -5.0, 2.0),
+        draw.normal(2, 6, 8, 6).to("bfloat16"),
+        draw.normal(1, 4, 16, 3),
+    ]
 
 
 @check("posterior", visible=True)
-def test_several_pictures(compare, draw):
-    """For several pictures with many channels: each has a KL of its own."""
-    compare.posterior(draw.normal(3, 32, 5, 7), draw.generator())
+def test_mode_and_spread(compare, draw):
+    """Mode and std of several pictures with many channels."""
+    compare_said(compare, draw, ("mode", "std"), draw.normal(3, 32, 5, 7))
+
+
+@check("posterior", visible=True)
+def test_sample(compare, draw):
+    """A draw from the posterior of one picture, and of several with many channels."""
+    compare_said(compare, draw, ("sample",), draw.normal(1, 8, 4, 8), draw.normal(3, 32, 5, 7))
+
+
+@check("posterior", visible=True)
+def test_divergence(compare, draw):
+    """The KL of several pictures with many channels, one number each."""
+    compare_said(compare, draw, ("kl",), draw.normal(3, 32, 5, 7))
 
 
 @check("posterior", visible=True)
@@ -101,36 +123,33 @@ def test_no_divergence_from_itself(student, draw):
 
 
 @check("posterior")
-def test_batch_as_long_as_the_sides(compare, draw):
-    """The halves lie along the channels, also where all axes have the same length."""
-    compare.posterior(draw.normal(4, 4, 4, 4), draw.generator())
+def test_mode_and_spread_in_turn(compare, draw):
+    """Mode and std, for other shapes and dtypes one after the other."""
+    compare_said(compare, draw, ("mode", "std"), *several(draw))
 
 
 @check("posterior")
-def test_a_single_latent_channel(compare, draw):
-    """One latent channel has two moments."""
-    compare.posterior(encoder_output(draw, (3, 2, 8, 2), -5.0, 2.0), draw.generator())
+def test_samples_in_turn(compare, draw):
+    """Draws, for other shapes and dtypes one after the other."""
+    compare_said(compare, draw, ("sample",), *several(draw))
 
 
 @check("posterior")
-def test_other_shapes_and_dtypes_in_turn(compare, draw):
-    """Two calls with other shapes and dtypes know nothing of each other."""
-    compare.posterior(draw.normal(2, 6, 8, 6).to("bfloat16"), draw.generator())
-    compare.posterior(draw.normal(1, 4, 16, 3), draw.generator())
+def test_divergences_in_turn(compare, draw):
+    """The KL, for other shapes and dtypes one after the other."""
+    compare_said(compare, draw, ("kl",), *several(draw))
 
 
 @check("posterior")
 def test_a_large_divergence_in_float16(compare, draw):
     """The KL of a whole picture may be larger than any float16 number."""
-    compare.posterior(encoder_output(draw, (2, 8, 36, 40), -29.0, -25.0).to("float16"), draw.generator())
+    compare_said(compare, draw, ("kl",), encoder_output(draw, (2, 8, 36, 40), -29.0, -25.0).to("float16"))
 
 
 @check("posterior")
 def test_strided_moments(compare, draw):
     """Moments that are not contiguous in memory say the same; their sample is not looked at here."""
-    moments = draw.normal(3, 7, 5, 8).transpose(1, 3)
-    view = part("mode", "std", "kl")
-    compare.play("answer", view=view, function="posterior", moments=moments, generator=draw.generator())
+    compare_said(compare, draw, ("mode", "std", "kl"), draw.normal(3, 7, 5, 8).transpose(1, 3))
 
 
 @check("posterior")
@@ -238,7 +257,7 @@ def test_half_precision_of_the_norm(compare, draw):
 @check("latent_norm")
 def test_a_large_shift_in_half_precision(compare, draw):
     """Where a large shift leaves little, only the last rounding may lose digits."""
-    compare.latent_norm((draw.normal(2, 8, 4, 6) * 0.1 + -29.0).to("bfloat16"), 0.7, 41.0, "decode")
+    compare.latent_norm((draw.normal(2, 8, 4, 6) * 0.1 + -63.0).to("bfloat16"), 0.7, 90.0, "decode")
 
 
 @check("latent_norm")

@@ -109,7 +109,8 @@ def one_way_at_a_time(play) -> ImageGrid:
     return ImageGrid(
         title="One way at a time",
         caption="The little VAE in units in which 0.18215 and a shift of 1.5 are right. “Back”: right latents go "
-        "through your decode to the decoder. Without the division they are 5.5 times too small, and it draws grey. "
+        "through your decode to the decoder. Without the division they are 5.5 times too small, and shapes and colours "
+        "melt into one (Stable Diffusion's decoder draws grey). "
         "“There”: latents from your encode are noised to t = 351, and a trained model denoises them, told what they "
         "show. Where their size is wrong, the noise is not what t promises.",
         alt="Five sprites after the way back to the decoder, and after the way to the denoiser and through its steps.",

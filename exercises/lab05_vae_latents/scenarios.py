@@ -74,8 +74,11 @@ def channels(student, *, stack, pictures, generator):
 
 
 def draws(student, *, stack, picture, count, generator):
-    """Return the decoded mode of one picture's posterior and `count` decoded draws from it, (1 + count, 3, 32, 32)."""
-    vae = OtherUnits(stack, 0.18215, 0.0)
+    """Return the decoded mode of one picture's posterior and `count` decoded draws from it, (1 + count, 3, 32, 32).
+
+    In units that make latents four times smaller: there a spread of 1 is far too much.
+    """
+    vae = OtherUnits(stack, 4.0, 0.0)
     said = student.posterior(vae.moments(picture).expand(count, -1, -1, -1).contiguous(), generator)
     return vae.decode(cat([said["mode"][:1], said["sample"]]))
 
