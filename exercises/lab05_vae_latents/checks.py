@@ -67,9 +67,15 @@ def test_prediction_of_the_memory(compare):
 
 
 def compare_said(compare: Any, draw: Any, keys: tuple[str, ...], *moments: Recipe) -> None:
-    """Compare some entries of what the encoder said, for several moments; each call has a generator of its own."""
+    """Compare entries that hang on no draw, for several moments."""
     for one in moments:
-        compare.play("answer", view=part(*keys), function="posterior", moments=one, generator=draw.generator())
+        compare.play("said_of_a_picture", view=part(*keys), moments=one, seed=draw.seed())
+
+
+def compare_samples(compare: Any, draw: Any, *moments: Recipe) -> None:
+    """Compare the draws from several posteriors, and what is left of each one's generator."""
+    for one in moments:
+        compare.play("answer", view=part("sample"), function="posterior", moments=one, generator=draw.generator())
 
 
 def several(draw: Any) -> list[Recipe]:
@@ -91,7 +97,7 @@ def test_mode_and_spread(compare, draw):
 @check("posterior", visible=True)
 def test_sample(compare, draw):
     """A draw from the posterior of one picture, and of several with many channels."""
-    compare_said(compare, draw, ("sample",), draw.normal(1, 8, 4, 8), draw.normal(3, 32, 5, 7))
+    compare_samples(compare, draw, draw.normal(1, 8, 4, 8), draw.normal(3, 32, 5, 7))
 
 
 @check("posterior", visible=True)
@@ -131,7 +137,7 @@ def test_mode_and_spread_in_turn(compare, draw):
 @check("posterior")
 def test_samples_in_turn(compare, draw):
     """Draws, for other shapes and dtypes one after the other."""
-    compare_said(compare, draw, ("sample",), *several(draw))
+    compare_samples(compare, draw, *several(draw))
 
 
 @check("posterior")
