@@ -44,7 +44,7 @@ def said(tmp_path):
         (LabManifest, toy.LAB.replace("points = 4", 'points = "4x"'), "task.0.points", "valid integer"),
         (LabManifest, toy.LAB.replace("cpu_s = 10", "cpu_s = 0"), "limits.cpu_s", "greater than 0 (found 0)"),
         (LabManifest, toy.LAB.replace('id = "jitter"', 'id = "scale"'), "the file", "two tasks have the same id"),
-        (LabManifest, toy.LAB.replace("points = 4", 'points = 4\nsignature = "f()"'), "task.0.signature", "Extra input"),
+        (LabManifest, toy.LAB.replace("points = 4", 'points = 4\nkind = "f"'), "task.0.kind", "Extra inputs"),
         (LabManifest, toy.LAB.replace('points = 4', 'points = 4\nfunctions = []'), "task.0", "lists the names of what"),
         (LabManifest, toy.LAB.replace("points = 4", 'points = 4\nfunctions = ["jitter"]'), "the file",
          "function of the same name"),

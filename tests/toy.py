@@ -106,6 +106,7 @@ def make(
     checks: str = CHECKS,
     misconceptions: str = MISCONCEPTIONS,
     scenarios: str | None = None,
+    starter: str = STARTER,
 ) -> Course:
     """Write a toy course below `root` and read it."""
     folder = root / "exercises" / "lab01_toy"
@@ -117,7 +118,7 @@ def make(
         root / "reference" / "lab01_toy.py": reference,
         folder / "lab.toml": lab,
         folder / "checks.py": checks,
-        folder / "starter.py": STARTER,
+        folder / "starter.py": starter,
         folder / "misconceptions.toml": misconceptions,
         folder / "equivalents.toml": "",
         folder / "hints.toml": HINTS,
