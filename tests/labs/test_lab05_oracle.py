@@ -15,43 +15,44 @@ from tests.labs.witness import normal, seeded
 lab, recipe = witness.reference("lab05"), witness.recipe("lab05")
 
 
-# The whole lab written twice, diffusers' calls beside ours.
-
-
-# fmt: off
-def test_the_lab_twice():
-    vae = recipe.tiny_vae((8, 8, 8, 8), latent_channels=4).eval()
+def test_the_whole_lab_written_twice():
     scheduler = DDPMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)
+    vae = recipe.tiny_vae((8, 8, 8, 8), latent_channels=4).eval()
     u8 = torch.randint(0, 256, (2, 32, 48, 3), generator=seeded(0), dtype=torch.uint8)
-    y = 1.5 * normal(1, 2, 3, 8, 16)
+    y, sizes = 1.5 * normal(1, 2, 3, 8, 16), (32, 48, 2, (8, 8, 8, 8), 4, 4, 1, False)
+    pictures, files = recipe.codec(u8, y)
+    said = vae.encode(pictures).latent_dist
+    moments = said.parameters
 
-    pictures, back = recipe.codec(u8, y)  # 1. The picture's own side: VaeImageProcessor.
-    codec = lab.image_codec(u8, y)
-    assert torch.equal(codec["encoded"], pictures)
-    assert torch.equal(codec["decoded"], back)
+    ours = {}
+    ours["pictures"] = lab.image_codec(u8, y)["encoded"]
+    ours["files"] = lab.image_codec(u8, y)["decoded"]
+    ours["z"] = z = lab.posterior(moments, seeded(2))["sample"]
+    ours["mode"] = lab.posterior(moments, seeded(2))["mode"]
+    ours["std"] = lab.posterior(moments, seeded(2))["std"]
+    ours["x0"] = x0 = lab.latent_norm(z, 0.18215, None, "encode")
+    ours["back"] = lab.latent_norm(x0, 0.18215, None, "decode")
+    ours["x_t"] = lab.img2img_latents(moments, 700, scheduler.alphas_cumprod, 0.18215, seeded(3))
+    ours["shape"] = torch.tensor(lab.latent_budget(*sizes)["latent_shape"])
+    ours["bytes"] = torch.tensor(lab.latent_budget(*sizes)["latent_bytes"])
+    ours["std_of_all"] = torch.tensor(1 / lab.fit_latent_norm([z[:1], z[1:]])["scaling_factor"])
 
-    theirs = vae.encode(pictures).latent_dist  # 2. The encoder's answer.
-    moments = theirs.parameters
-    ours = lab.posterior(moments, seeded(2))
-    z = theirs.sample(seeded(2))
-    assert torch.equal(ours["sample"], z)
-    assert torch.equal(ours["mode"], theirs.mode())
-    assert torch.equal(ours["std"], theirs.std)
-    torch.testing.assert_close(ours["kl"], theirs.kl(), atol=1e-3, rtol=1e-5)
+    theirs = {}
+    theirs["pictures"] = pictures
+    theirs["files"] = files
+    theirs["z"] = said.sample(seeded(2))
+    theirs["mode"] = said.mode()
+    theirs["std"] = said.std
+    theirs["x0"] = recipe.sd_encoded(z, 0.18215)
+    theirs["back"] = recipe.before_decode(recipe.SD, x0, vae.config)
+    theirs["x_t"] = recipe.sd_latents(moments, 700, 0.18215, seeded(3), scheduler)
+    theirs["shape"] = torch.tensor(x0.shape)
+    theirs["bytes"] = torch.tensor(x0.nbytes)
 
-    latents = recipe.sd_encoded(z, 0.18215)  # 3. To the denoiser, and back to the decoder.
-    assert torch.equal(lab.latent_norm(z, 0.18215, None, "encode"), latents)
-    z = recipe.before_decode(recipe.SD, latents, vae.config)
-    assert torch.equal(lab.latent_norm(latents, 0.18215, None, "decode"), z)
-
-    x_t = recipe.sd_latents(moments, 700, 0.18215, seeded(3), scheduler)  # 4. Image to image.
-    assert torch.equal(lab.img2img_latents(moments, 700, scheduler.alphas_cumprod, 0.18215, seeded(3)), x_t)
-
-    measured = recipe.budget(32, 48, 2, (8, 8, 8, 8), 4, 4, 1, False)  # 5. What it costs.
-    budget = lab.latent_budget(32, 48, 2, (8, 8, 8, 8), 4, 4, 1, False)
-    assert budget["latent_shape"] == tuple(latents.shape) == tuple(measured["latent_shape"].tolist())
-    assert budget["latent_bytes"] == latents.nbytes == measured["latent_bytes"].item()
-# fmt: on
+    for name, value in theirs.items():
+        assert torch.equal(ours[name], value), name
+    torch.testing.assert_close(lab.posterior(moments, seeded(2))["kl"], said.kl(), atol=1e-3, rtol=1e-5)
+    torch.testing.assert_close(ours["std_of_all"], z.std(correction=0))
 
 
 # The recording
