@@ -83,7 +83,7 @@ def several(draw: Any) -> list[Recipe]:
     return [
         draw.normal(4, 4, 4, 4),
         encoder_output(draw, (3, 2, 8, 2), -5.0, 2.0),
-        draw.normal(2, 6, 8, 6).to("bfloat16"),
+        encoder_output(draw, (2, 6, 8, 6), -4.0, 0.5).to("bfloat16"),
         draw.normal(1, 4, 16, 3),
     ]
 
@@ -546,7 +546,7 @@ def test_start_of_an_unsure_encoder(compare, draw):
 def test_starts_in_turn(compare, draw):
     """Two calls with other schedules, shapes and dtypes know nothing of each other."""
     timestep = draw.whole(10, 30)
-    bfloat16 = draw.normal(4, 8, 4, 4).to("bfloat16")
+    bfloat16 = encoder_output(draw, (4, 8, 4, 4), -4.0, 0.5).to("bfloat16")
     compare.img2img_latents(bfloat16, timestep, levels(linear_betas(40, 0.01, 0.1)), 0.4, draw.generator())
     compare.img2img_latents(
         draw.normal(1, 4, 16, 3), timestep, levels(scaled_linear_betas(1000)), 0.9, draw.generator()
