@@ -21,6 +21,7 @@ from grader.kit import (
     scaled_linear_betas,
     tensor,
     to_images,
+    witnessed,
     zeros,
 )
 
@@ -275,12 +276,10 @@ def how_far_from_the_data(play) -> Chart:
         # What is left of float32's rounding at the end is no distance.
         return [(float(step), max(float(gap), 1e-5)) for step, gap in enumerate(gaps)]
 
+    levels = alphas_cumprod(linear_betas(1000))
+    model = witnessed("denoiser", modes=array(modes), alphas_cumprod=levels)
     yours, reference = play.scenario(
-        "run",
-        modes=array(modes),
-        x_T=randn(PICTURE_SEED, 16, 2),
-        timesteps=UNEVEN,
-        alphas_cumprod=alphas_cumprod(linear_betas(1000)),
+        "run", model=model, x_T=randn(PICTURE_SEED, 16, 2), timesteps=UNEVEN, alphas_cumprod=levels
     )
     return Chart(
         title="How far from the data?",
