@@ -14,6 +14,7 @@ from grader.kit import (
     scaled_linear_betas,
     tensor,
     values,
+    witnessed,
 )
 
 # Checkpoints. They are visible, and say whether a prediction is right; what is right they keep to themselves.
@@ -92,8 +93,9 @@ def test_unknown_spacing(compare):
 
 @check("spaced_timesteps", property=True)
 def test_unknown_family(compare):
-    """A family that is not known is refused with a ValueError."""
-    compare.spaced_timesteps(1000, 10, "leading", 0, "euler")
+    """A family that is not known is refused with a ValueError, whatever the spacing."""
+    for spacing in ("leading", "linspace", "trailing"):
+        compare.spaced_timesteps(1000, 10, spacing, 0, "euler")
 
 
 @check("spaced_timesteps", property=True)
@@ -544,6 +546,19 @@ def test_leaves_what_it_is_given(compare, draw):
     )
 
 
+@check("DPMpp2M", subject="What the solver was given")
+def test_leaves_the_levels(compare, draw):
+    """The levels stay as they were: another solver may walk them."""
+    compare.play(
+        "trajectory",
+        view=lambda answer: str(answer["sigmas"].array.tolist()),  # as text, for a tiny last level is not 0
+        schedule="karras",
+        steps=4,
+        x=draw.normal(2, 5),
+        noise=draw.normal(4, 2, 5),
+    )
+
+
 @check("DPMpp2M")
 def test_training_levels(compare, draw):
     """Steps of very different length in log-SNR are weighed rightly, on Stable Diffusion's training levels."""
@@ -649,8 +664,9 @@ def test_timesteps_that_are_given(compare):
 
 @check("flow_sigmas", property=True)
 def test_two_shifts(compare, draw):
-    """A shift and a mu together are refused with a ValueError."""
-    compare.flow_sigmas(tensor([1.0, 0.5]), shift=draw.real(2.0, 3.0), mu=0.5)
+    """A shift and a mu together are refused with a ValueError, a mu of 0 too."""
+    for mu in (0.5, 0.0):
+        compare.flow_sigmas(tensor([1.0, 0.5]), shift=draw.real(2.0, 3.0), mu=mu)
 
 
 @check("flow_sigmas", property=True)
@@ -688,6 +704,12 @@ def test_given_timesteps_on_another_scale(compare, draw):
         num_train_timesteps=50,
         timesteps=tensor([48.0, 31.5, 7.0]),
     )
+
+
+@check("flow_sigmas")
+def test_given_timesteps_that_are_whole(compare):
+    """Given timesteps of another dtype are told as float32."""
+    compare.flow_sigmas(tensor([1.0, 0.75, 0.5]), shift=2.0, timesteps=tensor([999, 500, 100]))
 
 
 @check("flow_sigmas")
@@ -829,11 +851,17 @@ def test_consistency_in_half_precision(compare, draw):
 # Whole walks
 
 
-def play_flow(compare, draw, shape: tuple[int, ...], sigmas, timesteps, stochastic: bool = False):
-    """Compare where a flow ends, see `flow_walk` in scenarios.py."""
-    compare.play(
+def told(answer: Any) -> list[float]:
+    """Return the timestep of each call of the model."""
+    return [float(getattr(call["t"], "array", call["t"])) for call in answer["model"]]
+
+
+def play_flow(play: Any, draw, shape: tuple[int, ...], sigmas, timesteps, stochastic: bool = False, **views: Any):
+    """Walk a flow by `play`, see `flow_walk` in scenarios.py."""
+    play(
         "flow_walk",
-        weight=draw.normal(shape[1], shape[1]),
+        **views,
+        model=witnessed("tiny_model", weight=draw.normal(shape[1], shape[1])),
         x=draw.normal(*shape),
         sigmas=sigmas,
         timesteps=timesteps,
@@ -845,45 +873,66 @@ def play_flow(compare, draw, shape: tuple[int, ...], sigmas, timesteps, stochast
 @check("flow_euler_sample", visible=True)
 def test_flow_to_its_end(compare, draw):
     """Every step follows the velocity from one level to the next; the last one ends at 0."""
-    play_flow(compare, draw, (2, 3, 8, 8), tensor([1.0, 0.8, 0.5, 0.2, 0.0]), tensor([1000.0, 800.0, 500.0, 200.0]))
+    play_flow(
+        compare.play, draw, (2, 3, 8, 8), tensor([1.0, 0.8, 0.5, 0.2, 0.0]), tensor([1000.0, 800.0, 500.0, 200.0])
+    )
 
 
 @check("flow_euler_sample", visible=True)
 def test_stochastic_flow(compare, draw):
     """The stochastic walk predicts x_0 and noises it anew to the next level, with the generator that it is given."""
-    play_flow(compare, draw, (2, 3, 8, 8), tensor([1.0, 0.75, 0.4, 0.0]), tensor([1000.0, 750.0, 400.0]), True)
+    play_flow(compare.play, draw, (2, 3, 8, 8), tensor([1.0, 0.75, 0.4, 0.0]), tensor([1000.0, 750.0, 400.0]), True)
 
 
 @check("flow_euler_sample", visible=True)
 def test_flow_of_one_step(compare, draw):
     """One step is enough."""
-    play_flow(compare, draw, (1, 4, 5), tensor([0.9, 0.0]), tensor([900.0]))
+    play_flow(compare.play, draw, (1, 4, 5), tensor([0.9, 0.0]), tensor([900.0]))
 
 
 @check("flow_euler_sample")
 def test_flow_is_told_what_stands_in_the_list(compare, draw):
     """The model is told the timesteps of the list, whatever the levels are; equal ones are steps of their own."""
-    play_flow(compare, draw, (3, 2, 5, 7), tensor([0.95, 0.7, 0.5, 0.3, 0.0]), tensor([900.0, 400.0, 400.0, 50.0]))
+    play_flow(
+        compare.play, draw, (3, 2, 5, 7), tensor([0.95, 0.7, 0.5, 0.3, 0.0]), tensor([900.5, 412.4, 412.4, 50.75])
+    )
 
 
 @check("flow_euler_sample")
 def test_stochastic_flow_with_equal_timesteps(compare, draw):
     """The stochastic walk finds its levels by their place, too, and draws for each step anew."""
-    play_flow(compare, draw, (2, 4, 4, 2), tensor([1.0, 0.6, 0.35, 0.0]), tensor([700.0, 300.0, 300.0]), True)
+    play_flow(compare.play, draw, (2, 4, 4, 2), tensor([1.0, 0.6, 0.35, 0.0]), tensor([700.0, 300.0, 300.0]), True)
 
 
 @check("flow_euler_sample")
 def test_flows_of_any_shape(compare, draw):
     """Tokens and videos walk as well, one after the other, down levels of their own."""
-    play_flow(compare, draw, (2, 5, 11), tensor([1.0, 0.9, 0.4, 0.0]), tensor([50.0, 45.0, 20.0]))
-    play_flow(compare, draw, (1, 2, 3, 5, 7), tensor([0.8, 0.1, 0.0]), tensor([800.0, 100.0]))
+    play_flow(compare.play, draw, (2, 5, 11), tensor([1.0, 0.9, 0.4, 0.0]), tensor([50.0, 45.0, 20.0]))
+    play_flow(compare.play, draw, (1, 2, 3, 5, 7), tensor([0.8, 0.1, 0.0]), tensor([800.0, 100.0]))
 
 
-def play_heun(compare, draw, shape: tuple[int, ...], sigmas, timesteps, prediction_type: str = "epsilon"):
-    """Compare where Heun's walk ends, see `heun_walk` in scenarios.py."""
-    compare.play(
+@check("flow_euler_sample", subject="The list of timesteps that the model was told")
+def test_flow_asks_once_a_step(compare, draw):
+    """One call of the model is all that a step costs, stochastic or not, and each is told its entry of the list."""
+    for stochastic in (False, True):
+        levels = tensor([1.0, draw.real(0.5, 0.8), 0.3, 0.0]), tensor([870.5, 533.3, 120.25])
+        play_flow(compare.calls, draw, (2, 3, 8, 8), *levels, stochastic, view=told)
+
+
+@check("flow_euler_sample")
+def test_stochastic_flow_of_one_odd_sample(compare, draw):
+    """The noise of a step is drawn in that step, in one draw of the sample's shape, whatever its size."""
+    play_flow(compare.play, draw, (1, 3, 5), tensor([1.0, 0.7, 0.3, 0.0]), tensor([900.0, 600.0, 200.0]), True)
+
+
+def play_heun(
+    play: Any, draw, shape: tuple[int, ...], sigmas, timesteps, prediction_type: str = "epsilon", **views: Any
+):
+    """Walk by Heun's rule by `play`, see `heun_walk` in scenarios.py."""
+    play(
         "heun_walk",
-        weight=draw.normal(shape[1], shape[1]),
+        **views,
+        model=witnessed("tiny_model", weight=draw.normal(shape[1], shape[1])),
         x=draw.normal(*shape) * 3.0,
         sigmas=sigmas,
         timesteps=timesteps,
@@ -894,26 +943,35 @@ def play_heun(compare, draw, shape: tuple[int, ...], sigmas, timesteps, predicti
 @check("heun_sample", visible=True)
 def test_heun_of_epsilon(compare, draw):
     """Every step but the last averages two slopes."""
-    play_heun(compare, draw, (2, 3, 8, 8), tensor([3.0, 1.2, 0.4, 0.0]), tensor([800.0, 450.0, 150.0]))
+    play_heun(compare.play, draw, (2, 3, 8, 8), tensor([3.0, 1.2, 0.4, 0.0]), tensor([800.0, 450.0, 150.0]))
 
 
 @check("heun_sample", visible=True)
 def test_heun_of_v(compare, draw):
     """A velocity is converted at the level where the model looked, in both looks."""
-    play_heun(compare, draw, (2, 3, 8, 8), tensor([3.0, 1.2, 0.4, 0.0]), tensor([800.0, 450.0, 150.0]), "v_prediction")
+    play_heun(
+        compare.play, draw, (2, 3, 8, 8), tensor([3.0, 1.2, 0.4, 0.0]), tensor([800.0, 450.0, 150.0]), "v_prediction"
+    )
 
 
 @check("heun_sample", visible=True)
 def test_last_step_of_heun(compare, draw):
     """The step to 0 has one look."""
     for prediction_type in ("epsilon", "v_prediction"):
-        play_heun(compare, draw, (2, 4, 5), tensor([0.7, 0.0]), tensor([300.0]), prediction_type)
+        play_heun(compare.play, draw, (2, 4, 5), tensor([0.7, 0.0]), tensor([300.0]), prediction_type)
 
 
 @check("heun_sample", visible=True, property=True)
 def test_unknown_type_of_heun(compare, draw):
     """A prediction type that is not known is refused with a ValueError."""
-    play_heun(compare, draw, (1, 2, 3), tensor([1.0, 0.0]), tensor([500.0]), "velocity")
+    play_heun(compare.play, draw, (1, 2, 3), tensor([1.0, 0.0]), tensor([500.0]), "velocity")
+
+
+@check("heun_sample", subject="The list of timesteps that the model was told")
+def test_heun_asks_twice_a_step(compare, draw):
+    """Each step but the last has two looks, and each look is told the timestep of its level."""
+    levels = tensor([3.0, draw.real(0.9, 1.5), 0.4, 0.0]), tensor([800.5, 450.25, 150.0])
+    play_heun(compare.calls, draw, (2, 3, 8, 8), *levels, view=told)
 
 
 @check("heun_sample")
@@ -921,13 +979,18 @@ def test_heun_with_equal_timesteps(compare, draw):
     """Levels are found by their place in the list: rounded timesteps may be equal."""
     for prediction_type in ("epsilon", "v_prediction"):
         sigmas, timesteps = tensor([2.0, 0.9, 0.3, 0.1, 0.0]), tensor([700.0, 300.0, 300.0, 10.0])
-        play_heun(compare, draw, (3, 2, 5, 7), sigmas, timesteps, prediction_type)
+        play_heun(compare.play, draw, (3, 2, 5, 7), sigmas, timesteps, prediction_type)
 
 
 @check("heun_sample")
 def test_heun_of_any_shape(compare, draw):
     """Tokens and videos walk as well, one after the other, down levels of their own."""
-    play_heun(compare, draw, (2, 5, 11), tensor([draw.real(4.0, 6.0), 1.5, 0.0]), tensor([900.0, 500.0]))
+    play_heun(compare.play, draw, (2, 5, 11), tensor([draw.real(4.0, 6.0), 1.5, 0.0]), tensor([900.0, 500.0]))
     play_heun(
-        compare, draw, (1, 2, 3, 5, 7), tensor([draw.real(0.8, 0.95), 0.2, 0.0]), tensor([400.0, 90.0]), "v_prediction"
+        compare.play,
+        draw,
+        (1, 2, 3, 5, 7),
+        tensor([draw.real(0.8, 0.95), 0.2, 0.0]),
+        tensor([400.0, 90.0]),
+        "v_prediction",
     )

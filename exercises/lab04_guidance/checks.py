@@ -279,9 +279,10 @@ def test_rescales_any_shape(compare, draw):
 
 @check("rescale_guidance")
 def test_rescales_small_predictions(compare, draw):
-    """Predictions with a small standard deviation are rescaled, too."""
+    """Predictions with a small standard deviation are rescaled, too, and brought up where cond has the larger one."""
     guided, cond = pair(draw, 3, 4, 5, 7)
     compare.rescale_guidance(guided * 0.02, cond * 0.01, draw.real(0.3, 0.9))
+    compare.rescale_guidance(guided * 0.02, cond * 0.7, draw.real(0.3, 0.9))
 
 
 @check("rescale_guidance")

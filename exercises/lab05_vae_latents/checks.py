@@ -456,6 +456,12 @@ def test_there_and_back(student):
 
 
 @check("image_codec")
+def test_encoded_dark_picture(compare):
+    """A picture that holds the levels 0 and 1 alone is nearly black all over."""
+    compare_way(compare, "encoded", tensor([[[[0, 1, 0], [1, 1, 0]]]], dtype="uint8"), NOTHING)
+
+
+@check("image_codec")
 def test_encoded_in_any_shape(compare, draw):
     """Other shapes, squares and single pixels among them."""
     compare_way(compare, "encoded", picture(draw, 3, 3, 3, 3), NOTHING)
