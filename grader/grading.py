@@ -99,6 +99,7 @@ def assess(job: Job, bench: Bench, *, diagnose: bool = True) -> tuple[LabResult,
     result = LabResult(
         lab=job.lab.id,
         title=job.lab.manifest.title,
+        course=job.lab.course,
         seed=fingerprint(bench.course_seed),
         submission=job.submission.digest,
         filename=job.submission.filename,

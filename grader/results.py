@@ -161,6 +161,9 @@ class LabResult(Model):
     format_version: int = FORMAT_VERSION
     lab: str
     title: str
+    course: str = Field(
+        default="", description="What judged it: the course's title, version and digest. Left out of `canonical`."
+    )
     seed: str | None = Field(description="A fingerprint of the course's seed, which is a secret; null for a student.")
     submission: str = Field(description="sha256 of the source, first 16 digits; blind, no name.")
     filename: str
@@ -175,10 +178,10 @@ class LabResult(Model):
 def canonical(result: LabResult) -> str:
     """Return the part of `result` that must not depend on when, where or how it was graded, as JSON text.
 
-    Left out: `environment` (versions, layers, times), `output`, `pictures` and the file's name. Evidence is already
-    rounded to two digits when it is made.
+    Left out: `environment` (versions, layers, times), `output`, `pictures`, the file's name, and the course's digest,
+    which any changed sentence changes. Evidence is already rounded to two digits when it is made.
     """
-    data: dict[str, Any] = result.model_dump(mode="json", exclude={"environment", "pictures", "filename"})
+    data: dict[str, Any] = result.model_dump(mode="json", exclude={"environment", "pictures", "filename", "course"})
     for check in data["checks"]:
         check.pop("output")
     return json.dumps(data, sort_keys=True, ensure_ascii=False, indent=1)

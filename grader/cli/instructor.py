@@ -160,7 +160,7 @@ def _found_line(found: Found) -> str:
 
 def _show_mapping(found: Found) -> None:
     from grader.cohort.find import mapping
-    from grader.reports.words import clean_line
+    from grader.text import clean_line
 
     head = ("student", "submission", "file", "when", "note")
     table = [tuple(clean_line(cell) for cell in row) for row in (head, *mapping(found))]
@@ -288,6 +288,7 @@ def _publish(
         head = CohortResult(
             lab=lab.id,
             title=lab.manifest.title,
+            course=lab.course,
             seed=fingerprint(course.seed),
             found=summary,
             rows=[],
@@ -324,7 +325,8 @@ def _publish(
 
 
 def _summary(result: CohortResult, target: Path) -> int:
-    from grader.reports.words import PROBLEMS, clean_line
+    from grader.reports.words import PROBLEMS
+    from grader.text import clean_line
 
     attention = result.statistics.attention
     for one in attention[:SHOWN]:

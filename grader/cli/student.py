@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from grader.errors import GraderError, SubmissionError, UsageError
-from grader.root import find_root, glance
+from grader.root import find_root, glance, passed_over
+from grader.text import clean_line
 
 if TYPE_CHECKING:
     from grader.course import Course, Lab
@@ -21,14 +22,26 @@ if TYPE_CHECKING:
     from grader.sandbox.launcher import Sandbox
     from grader.submission import Submission
 
-course_option = click.option("--course", "course_dir", metavar="DIR", help="The course; default: found above here.")
+course_option = click.option(
+    "--course", "course_dir", metavar="DIR", help="The course; default: $GRADE_COURSE, or the installed one."
+)
 
 
 def open_course(course_dir: str | None) -> Course:
     """Return the course to work on."""
     from grader.course import load
 
-    return load(find_root(course_dir))
+    return load(course_root(course_dir))
+
+
+def course_root(course_dir: str | None) -> Path:
+    """Return where the course lies; say so where there is another one here, which counts only when it is named."""
+    root = find_root(course_dir)
+    if course_dir is None and not os.environ.get("GRADE_COURSE") and (other := passed_over(root)) is not None:
+        click.echo(
+            f"note: the course in {clean_line(str(other))} is not used; --course or GRADE_COURSE names it.", err=True
+        )
+    return root
 
 
 @click.command("run")
@@ -63,7 +76,7 @@ def run_command(
     """Grade LAB. PATH is the file, or the folder that holds it; default: here."""
     from grader.submission import find, load
 
-    root = find_root(course_dir)
+    root = course_root(course_dir)
     seen = glance(root, lab_id)
     filename = f"{lab_id}.py"
     submission: Submission | None = None
@@ -420,15 +433,15 @@ def doctor_command() -> None:
     layers = probe()
     for layer, active in layers.items():
         click.echo(f"  ok  {layer}" if active is True else f"  --  {layer}: {active}")
-    _warn_of_the_example_seed()
     if not any(active is True for active in layers.values()):
         click.echo(
             "No isolation works here. Grade only code that you trust; marks that count come from a Linux machine."
         )
+    _name_the_course()
     click.get_current_context().exit(5 if missing else 0)
 
 
-def _warn_of_the_example_seed() -> None:
+def _name_the_course() -> None:
     from grader.seeds import EXAMPLE, WARNING
 
     try:
@@ -436,6 +449,7 @@ def _warn_of_the_example_seed() -> None:
     except GraderError as error:
         click.echo(f"  --  {error}")
         return
+    click.echo(f"Course: {course.mark}, in {course.root}")
     click.echo(f"  --  {WARNING}" if course.seed == EXAMPLE else "  ok  a seed of this course's own")
 
 

@@ -20,10 +20,10 @@ from grader.sandbox.budget import BACKSTOP, Budget, Use
 from grader.sandbox.decode import Frame
 from grader.sandbox.endings import Kind, describe
 from grader.sandbox.pipes import Pipe
-from grader.sandbox.values import printable
 from grader.sandbox.wire import FrameReader, Request, Sequence32
 from grader.sandbox.worker.frames import BadFrame
 from grader.sandbox.zygote_link import Process
+from grader.text import printable
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,8 +10,9 @@ import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from grader.sandbox.values import Dtype, Refused, Tensor, printable
+from grader.sandbox.values import Dtype, Refused, Tensor
 from grader.sandbox.worker.frames import BadFrame
+from grader.text import printable
 
 ITEM_SIZES = {
     "float16": 2,
