@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from grader import __version__
+from grader import __version__, outputs
 from grader.cli.progress import shown
 from grader.cli.student import course_option, open_course
 from grader.errors import UsageError
@@ -108,7 +108,8 @@ def cohort_command(
     if target is None:
         raise UsageError("give the folder to write: -o OUT.")
     try:
-        (target / "students").mkdir(parents=True, exist_ok=True)
+        outputs.folder(target)
+        outputs.folder(target / "students")
     except OSError as error:
         raise UsageError(f"{target} cannot be made: {error.strerror}.") from None
     with Sources() as sources:
@@ -262,7 +263,6 @@ def _publish(
     pictures: bool,
 ) -> CohortResult:
     """Write everything, one student after the other; each file whole or not at all."""
-    from grader.cli import desk
     from grader.cohort.gradebooks import csv_bytes, grades_head, grades_lines, items_table, told
     from grader.cohort.overrides import adjust
     from grader.cohort.records import CohortResult, FoundSummary
@@ -275,7 +275,7 @@ def _publish(
     tasks = [task.id for task in lab.tasks]
     names = ("cohort.json", "grades.csv", "items.csv")
     with contextlib.ExitStack() as stack:
-        file, grades, items = (stack.enter_context(desk.whole(target / name)) for name in names)
+        file, grades, items = (stack.enter_context(outputs.whole(target / name)) for name in names)
         grades.write(csv_bytes([grades_head(tasks)]))
         items.write(csv_bytes(items_table([])))
         summary = FoundSummary(
@@ -312,13 +312,13 @@ def _publish(
             shown_pictures = drawn.pictures if drawn is not None else []
             own = row.model_copy(update={"submission": row.digest, "pictures": shown_pictures})
             page = student_page(own, page_url=None, hints=lab.hints, templates_dir=course.templates, notes=notes)
-            desk.write(target / "students" / f"{row.student}.html", page)
+            outputs.write(target / "students" / f"{row.student}.html", page)
             file.write((",\n" if number else "\n").encode() + row.model_dump_json().encode())
         environment = environment.model_copy(update={"isolation": dict(sorted(gathering.isolation.items()))})
         result = head.model_copy(update={"statistics": gathering.finish(found), "environment": environment})
         behind = result.model_dump_json(include={"statistics", "environment"})
         file.write(b"\n],\n" + behind.removeprefix("{").encode() + b"\n")
-    with desk.whole(target / "cohort.html") as page_file:
+    with outputs.whole(target / "cohort.html") as page_file:
         for text in cohort_page(result, lab.tasks, lines, course.templates, names):
             page_file.write(text.encode())
     return result

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from grader import outputs
 from grader.errors import GraderError, SubmissionError, UsageError
 from grader.root import find_root, glance, passed_over
 from grader.text import clean_line
@@ -142,7 +143,7 @@ def _graded(
         result = problem_result(lab, fingerprint(course.seed), filename, said)
         tell(result, json_path, verbose, quiet)
         if html_path is not None:
-            _write_asked(html_path, page_of(course, lab, result))
+            write_asked(html_path, page_of(course, lab, result))
         return result
     from grader.grading import Job, grade, illustrate, open_bench, open_figure_bench
     from grader.reports import html
@@ -164,7 +165,7 @@ def _graded(
     if sandbox is not None:
         sandbox.hang_up()
     if html_path is not None:
-        _write_asked(html_path, page_of(course, lab, result))
+        write_asked(html_path, page_of(course, lab, result))
     if not tasks:  # the last whole result stays what the status and the report show
         written = keep(course, lab, result)
         if written is not None and json_path != "-" and not quiet:
@@ -197,15 +198,13 @@ def tell(result: LabResult, json_path: str | None, verbose: int, quiet: bool) ->
         terminal.render(result, color=color, ascii=ascii_only, width=width, verbose=-1 if quiet else verbose), nl=False
     )
     if json_path is not None:
-        _write_asked(json_path, json.dumps(result))
+        write_asked(json_path, json.dumps(result))
 
 
-def _write_asked(path: str, text: str) -> None:
-    """Write a file that an option names."""
-    from grader.cli import desk
-
+def write_asked(path: str, text: str) -> None:
+    """Write a file that the command was asked for."""
     try:
-        desk.write(Path(path), text)
+        outputs.write(Path(path), text)
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}.") from None
 
@@ -237,8 +236,8 @@ def keep(course: Course, lab: Lab, result: LabResult) -> Path | None:
     try:
         folder = desk.folder(lab.id)
         write_pages(course)
-        desk.write(folder / "result.json", json.dumps(result))
-        desk.write(folder / "report.html", page_of(course, lab, result, f"../pages/{lab.id}.html"))
+        outputs.write(folder / "result.json", json.dumps(result))
+        outputs.write(folder / "report.html", page_of(course, lab, result, f"../pages/{lab.id}.html"))
     except OSError as error:
         click.echo(f"note: the result could not be kept in .grade/ ({error.strerror}).", err=True)
         return None
@@ -282,9 +281,9 @@ def start_command(lab_id: str, folder: Path, course_dir: str | None) -> None:
     lab = open_course(course_dir).lab(lab_id)
     target = folder / f"{lab_id}.py"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with target.open("x", encoding="utf-8") as file:  # "x": creating and looking are one step
-            file.write(lab.starter)
+        if folder != Path():
+            outputs.folder(folder)
+        outputs.create(target, lab.starter)
     except FileExistsError:
         raise UsageError(
             f"{target} is already there and stays as it is. Give another folder: grade start {lab_id} DIR"
@@ -328,8 +327,10 @@ def write_pages(course: Course) -> Path:
     folder = desk.folder("pages")
     for one in course.pages:
         target = folder / f"{one.name}.html"
-        if not target.exists() or target.stat().st_mtime < one.path.stat().st_mtime:
-            desk.write(target, page.lab_page(f"{one.name}: {one.title}", one.text, course.templates, course.links(one)))
+        if not target.exists() or target.lstat().st_mtime < one.path.stat().st_mtime:
+            outputs.write(
+                target, page.lab_page(f"{one.name}: {one.title}", one.text, course.templates, course.links(one))
+            )
     return folder
 
 
@@ -385,7 +386,6 @@ def repro_command(lab_id: str, check_id: str, path: Path, course_dir: str | None
 
     CHECK is an id from the report (lab01/add_noise.one_timestep) or its last part.
     """
-    from grader.cli import desk
     from grader.grading import Job, assess, open_bench
     from grader.reports import repro
     from grader.submission import find, load
@@ -408,7 +408,7 @@ def repro_command(lab_id: str, check_id: str, path: Path, course_dir: str | None
         raise UsageError(f"{check_id} made no call: {chosen[0].message}")
     name = chosen[0].id.rsplit(".", 1)[-1]
     target = Path.cwd() / f"repro_{lab_id}_{name}.py"
-    desk.write(target, repro.script(chosen[0], calls, file, lab.scenarios_path))
+    write_asked(str(target), repro.script(chosen[0], calls, file, lab.scenarios_path))
     click.echo(f"Wrote {target.name}. Run it: python {target.name}   (put breakpoint() where you want to look)")
 
 
