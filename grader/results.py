@@ -188,11 +188,12 @@ def canonical(result: LabResult) -> str:
 
 
 def for_student(result: LabResult) -> LabResult:
-    """Redact hidden checks: title, outcome, exception type and the student's own line stay; nothing measured does.
+    """Redact hidden checks: title, outcome, Python's own exception types and one line stay; nothing measured does.
 
-    A hidden check keeps its `message` (made without numbers or inputs, see `checking.session`) and `frames`. What
-    exactly failed on our side may name a hidden check's call, and is for instructors too. So is the seed that hidden
-    inputs are made from.
+    A hidden check's `message` and `frames` are made without anything that the student's code could choose freely, see
+    `checking.sentences` and `checking.plugin.own_line`. Times are told in tenths of a second: how long hidden inputs
+    take is for the code to say. What exactly failed on our side may name a hidden check's call, and is for instructors
+    too. So is the seed that hidden inputs are made from.
     """
     checks = [
         check if check.visible else check.model_copy(update={"evidence": None, "output": ""}) for check in result.checks
@@ -200,7 +201,11 @@ def for_student(result: LabResult) -> LabResult:
     problem = result.problem
     if problem is not None and problem.kind == "grader_error":
         problem = problem.model_copy(update={"message": OUR_FAULT})
-    return result.model_copy(update={"checks": checks, "problem": problem, "seed": None})
+    environment = result.environment
+    if environment is not None:
+        tenths = {name: round(seconds, 1) for name, seconds in environment.durations.items()}
+        environment = environment.model_copy(update={"durations": tenths})
+    return result.model_copy(update={"checks": checks, "problem": problem, "seed": None, "environment": environment})
 
 
 def for_instructor(result: LabResult) -> LabResult:

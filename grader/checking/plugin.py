@@ -296,7 +296,9 @@ class Sitting:
                 Evidence(
                     call=call and str(call), yours=f"{error.type}: {error.message}" if error.type else error.message
                 ),
-                frames_of(error, self._submission),
+                frames_of(error, self._submission)
+                if visible
+                else own_line(error, self._submission, self.bench.lab.task(self.context.task).functions),
             )
         if isinstance(exception, AssertionError):
             return Verdict("failed", str(exception) or "This does not hold for your code.")
@@ -317,6 +319,20 @@ def frames_of(error: Error, submission: Submission) -> list[Frame]:
         for line, function, _ in error.frames
         if line <= len(lines)
     ]
+
+
+def own_line(error: Error, submission: Submission, functions: Sequence[str]) -> list[Frame]:
+    """Return what a hidden failure shows of a traceback: the innermost line of the task's own code, or nothing.
+
+    A worker may invent frames and lines, and tell a hidden input by them. One line of one function tells little.
+    """
+    lines = submission.lines()
+    for line, _, _ in reversed(error.frames):
+        for name in functions:
+            found = submission.definitions.get(name)
+            if found is not None and line in found.lines and line <= len(lines):
+                return [Frame(line=line, function=name, code=lines[line - 1].strip()[:MAX_CODE])]
+    return []
 
 
 def _mark(item: pytest.Item) -> CheckMark | None:
