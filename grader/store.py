@@ -28,7 +28,17 @@ from grader.scoring import total
 FORMAT = 2
 
 # What of the engine can change a verdict; telling and keeping cannot.
-_JUDGING = ("checking", "sandbox", "grading.py", "scoring.py", "submission.py", "kit.py", "recipes.py", "results.py")
+_JUDGING = (
+    "checking",
+    "sandbox",
+    "grading.py",
+    "headline.py",
+    "scoring.py",
+    "submission.py",
+    "kit.py",
+    "recipes.py",
+    "results.py",
+)
 
 _RESULTS = """
 create table if not exists results (

@@ -208,7 +208,7 @@ def test_a_missing_function_and_the_one_that_was_meant():
 
 def test_what_is_suggested_is_a_function_that_is_no_task():
     def says(source, name="training_loss", tasks=("training_loss", "training_target")):
-        return parse(source.encode(), "lab01.py").unfit(name, f"{name}(x)", tasks).says
+        return parse(source.encode(), "lab01.py").unfit({name: f"{name}(x)"}, tasks).says
 
     target = "def training_target(x):\n    return x\n"
     assert says(target) == "lab01.py defines no training_loss; the task asks for training_loss(x)."

@@ -215,11 +215,9 @@ def _evidence(page: _Page, check: CheckResult, indent: str, verbose: int) -> Non
     if evidence is None:
         return
     found = []
-    if evidence.max_error is not None:
-        found.append(f"off by {words.number(evidence.max_error)}")
     if evidence.in_tolerances is not None:
         found.append(f"{words.number(evidence.in_tolerances)} times the tolerance")
-    if evidence.where:
+    if evidence.where and evidence.where.startswith("["):  # a path in the answer; anything else the message says
         found.append(f"first difference at {clean(evidence.where).replace(' ', '')}")
     if found:
         page.wrap(", ".join(found), indent, dim=True)

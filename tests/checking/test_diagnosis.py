@@ -171,7 +171,7 @@ def test_where_something_is_kept_that_is_said_first(grade_toy):
     source = LINE.replace("    shifted", "    factor = KEPT.setdefault(1, factor)\n    shifted") + "\nKEPT = {}\n"
     found = diagnosis(grade_toy, source)
     assert found.misconceptions == [] and found.facts == []
-    assert found.says.startswith("lab01.py, line 8: Right when called first, wrong after other calls: ")
+    assert found.says.startswith("lab01.py: Right when called first, wrong after other calls: ")
     assert found.says.endswith("`KEPT` of line 14 is changed on line 6. What fails: Other factors work.")
 
 

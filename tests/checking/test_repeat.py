@@ -16,10 +16,10 @@ TWICE = (
     + '''
 
 @check("scale")
-def test_both(compare, seed):
+def test_both(compare, draw):
     """One call after another."""
-    compare.scale(randn(seed, 3), 3.0)
-    compare.scale(randn(seed, 3), 4.0)
+    compare.scale(draw.normal(3), 3.0)
+    compare.scale(draw.normal(3), 4.0)
 '''
 )
 

@@ -77,9 +77,9 @@ def test_leaving_within_a_call_is_an_error(grade_toy):
 SCENARIO = '''
 
 @check("scale", visible=True)
-def test_grows(compare, seed):
+def test_grows(compare, draw):
     """It can be differentiated."""
-    compare.play("grows", x=randn(seed, 3))
+    compare.play("grows", x=draw.normal(3))
 '''
 GROWS = "def grows(student, *, x):\n    student.scale(x.requires_grad_(), 2.0).sum().backward()\n    return x.grad\n"
 
