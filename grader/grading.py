@@ -151,8 +151,10 @@ def illustrate(result: LabResult, job: Job, bench: Bench, on_fault: Callable[[st
     ]
     if not runnable:
         return result
-    bench.seat(job.submission)
     graded = {task.id for task in result.tasks}
+    if bench.sandbox.is_lost:  # by an earlier file: its pictures told of it
+        bench.replace_sandbox()
+    bench.seat(job.submission)
     pictures = [picture for picture in drawing.draw(bench, runnable, on_fault) if picture.task in graded]
     bench.dismiss()
     return result.model_copy(update={"pictures": pictures})

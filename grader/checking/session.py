@@ -126,6 +126,12 @@ class Bench:
         if self.trusted_cpu_s is None or (self._worker is not None and not self._worker.alive):
             self._end_worker()
 
+    def replace_sandbox(self) -> None:
+        """Go on with a new zygote; every worker of the old one is gone."""
+        self._end_worker()
+        self.oracle.restart()
+        self.sandbox.replace()
+
     def close(self) -> None:
         """End all workers but not the sandbox."""
         self._end_worker()
@@ -232,14 +238,21 @@ def examine(bench: Bench, submission: Submission, tasks: Sequence[str] | None = 
     from grader.checking.collected import Checks  # imports pytest
     from grader.checking.plugin import Sitting
 
-    sitting = Sitting(bench, submission, tasks)
     interrupted = False
-    try:
-        if bench.checks is None or bench.checks.closed:
-            bench.checks = Checks(bench.lab)
-        bench.checks.run(sitting)
-    except KeyboardInterrupt:
-        interrupted = True
+    for last in (False, True):
+        sitting = Sitting(bench, submission, tasks)
+        try:
+            if bench.checks is None or bench.checks.closed:
+                bench.checks = Checks(bench.lab)
+            bench.checks.run(sitting)
+        except KeyboardInterrupt:
+            interrupted = True
+        if not bench.sandbox.is_lost:
+            break
+        # Whatever ended the zygote: the next file needs one, and this one is asked once more.
+        bench.replace_sandbox()
+        if last or interrupted:
+            break
     if isinstance(sitting.fault, MachineError):  # nothing ran, and nothing would run for anybody else
         raise sitting.fault
     examination = sitting.examination()
