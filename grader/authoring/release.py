@@ -27,7 +27,7 @@ from grader import __version__, outputs
 from grader.checking import drawing, record
 from grader.checking.compare import TOLERANCES
 from grader.checking.oracle import LiveOracle
-from grader.checking.session import Bench, CheckContext, Examination, examine
+from grader.checking.session import ROOM, Bench, CheckContext, Examination, examine
 from grader.course import Course, Lab
 from grader.errors import CourseError, UsageError
 from grader.grading import open_bench, open_figure_bench
@@ -175,8 +175,8 @@ class _ShakenBench(Bench):
         super().__init__(bench.lab, bench.sandbox, bench.course_seed)
         self.oracle, self.checks = bench.oracle, bench.checks
 
-    def student_answer(self, worker: Worker, context: CheckContext) -> Answer:
-        answer = super().student_answer(worker, context)
+    def student_answer(self, worker: Worker, context: CheckContext, room: Callable[[], int] = lambda: ROOM) -> Answer:
+        answer = super().student_answer(worker, context, room)
         return dataclasses.replace(answer, value=_shaken(answer.value))
 
 

@@ -14,7 +14,7 @@ from _pytest.runner import runtestprotocol
 
 from grader.checking.compare import compare
 from grader.checking.keeps import keeps
-from grader.checking.proxy import Compare, Mismatch, Reference, Student, StudentError
+from grader.checking.proxy import Compare, Mismatch, Reference, Student, StudentError, room
 from grader.checking.repeat import Led, sentence, settle
 from grader.checking.sentences import error_sentence
 from grader.checking.session import Bench, CheckContext, Examination, Found, ReloadError, Verdict
@@ -246,15 +246,17 @@ class Sitting:
             worker = self.bench.ask_student(script[-1].call, task)
         except ReloadError:
             return False
-        answer = worker.answer(self.bench.budget(task))
-        call = script[-1].call
-        return compare(answer, script[-1].expected, call.tolerance, call.view).difference is None
+        expected, call = script[-1].expected, script[-1].call
+        answer = worker.answer(self.bench.budget(task), lambda: room(expected))
+        return compare(answer, expected, call.tolerance, call.view).difference is None
 
     def _can_repeat(self, budget: Budget) -> bool:
         """Tell whether a task's time is enough to load the file again, which must not cost the checks that follow.
 
         Where the process has ended, the next check needs a new one in any case.
         """
+        if not self.bench.may_load:
+            return False
         return not budget.exhausted and (not self.bench.has_worker or budget.spent < budget.cpu_s / 2)
 
     def _run_once(self, item: pytest.Item, nextitem: pytest.Item | None, mark: CheckMark, check_id: str) -> Verdict:

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 from grader.checking.calls import Call, Exchange, View, function_call, scenario_call
 from grader.checking.compare import Difference, compare
 from grader.sandbox.client import Answer, Error
+from grader.sandbox.values import size
+
+LEAST_ROOM = 8 << 20  # bytes, where little or nothing is expected: inputs that were overwritten come back too
 
 if TYPE_CHECKING:
     from grader.checking.session import Bench, CheckContext
@@ -65,10 +68,10 @@ class Compare(_Side):
         oracle = self._bench.oracle
         worker = self._bench.ask_student(call, self._context.task)
         oracle.ask(call)  # both run at the same time
-        yours = self._bench.student_answer(worker, self._context)
+        yours = self._bench.student_answer(worker, self._context, lambda: room(oracle.answer(call)))
         expected = oracle.answer(call)
         agreement = compare(yours, expected, call.tolerance, call.view, self._context.subject)
-        self._context.note(call, yours, expected, agreement.difference is None, agreement.distance)
+        self._context.note(call, self._bench.keep(yours), expected, agreement.difference is None, agreement.distance)
         if yours.error and not (expected.error and agreement.difference is None):
             raise StudentError(yours.error, call)
         if agreement.difference:
@@ -82,7 +85,7 @@ class Student(_Side):
     def _do(self, call: Call) -> Any:
         worker = self._bench.ask_student(call, self._context.task)
         yours = self._bench.student_answer(worker, self._context)
-        self._context.note(call, yours, None, True, 0.0)
+        self._context.note(call, self._bench.keep(yours), None, True, 0.0)
         if yours.error:
             raise StudentError(yours.error, call)
         return yours.value
@@ -96,6 +99,11 @@ class Reference(_Side):
         if answer.error:
             raise RuntimeError(f"the reference raised {answer.error.type} on {call}")
         return answer.value
+
+
+def room(expected: Answer) -> int:
+    """Return how many bytes of data may answer a call: a few times what the reference answers."""
+    return max(LEAST_ROOM, 4 * (size(expected.value) + size(expected.changed)))
 
 
 def exchange(context: CheckContext, call: Call, yours: Answer, expected: Answer | None, agrees: bool) -> Exchange:

@@ -6,7 +6,8 @@ submission on it and returns what happened, check by check, with the script of c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +20,14 @@ from grader.course import Lab
 from grader.errors import GraderError, MachineError
 from grader.kit import SUBJECT, CheckMark
 from grader.results import Evidence, Frame, Outcome
-from grader.sandbox.client import Answer, Budget, Error, Worker
+from grader.sandbox.client import LOAD_CPU_S, Answer, Budget, Error, Worker
 from grader.sandbox.launcher import Limits, Sandbox
+from grader.sandbox.values import Refused, size
 from grader.submission import Submission
+
+ROOM = 16 << 20  # bytes of data in an answer that nothing is expected of
+MAX_KEPT = 64 << 20  # bytes of a submission's answers that wait for the diagnosis
+LOADED_TOO_LONG = "loading the file again and again has taken all the time there is for it"
 
 if TYPE_CHECKING:
     from grader.checking.collected import Checks
@@ -105,6 +111,8 @@ class Bench:
         self._submission: Submission | None = None
         self._worker: Worker | None = None
         self._trail: list[Mapping[str, Any]] = []  # what the worker of the moment has been asked
+        self._loading = Budget(LOAD_CPU_S)
+        self._kept = 0
         self._budgets: dict[str, Budget] = {}
         self._leading: dict[str, Budget] = {}
 
@@ -113,6 +121,8 @@ class Bench:
         self.dismiss()
         self._submission = submission
         cpu_s = self.lab.manifest.limits.cpu_s if self.trusted_cpu_s is None else self.trusted_cpu_s
+        self._loading = Budget(LOAD_CPU_S)
+        self._kept = 0
         self._budgets = {task.id: Budget(cpu_s) for task in self.lab.tasks}
         self._leading = {task.id: Budget(cpu_s) for task in self.lab.tasks}
         self._trail = []
@@ -149,10 +159,27 @@ class Bench:
         if self._worker is None or not self._worker.alive:
             self.dismiss()
             self._trail = []
+            if not self.may_load:
+                raise ReloadError(Error("", LOADED_TOO_LONG, (), None, "timed_out"))
+            wall_s, spent = budget.wall_s, budget.spent
             self._worker, loaded = self._start(budget)
+            self._loading.charge(budget.spent - spent, budget.wall_s - wall_s)
             if loaded.error:
                 raise ReloadError(loaded.error)
         return self._worker
+
+    @property
+    def may_load(self) -> bool:
+        """Whether the file may be loaded once more; all its loads together have one budget."""
+        return not self._loading.exhausted
+
+    def keep(self, answer: Answer) -> Answer:
+        """Return what is kept of an answer for the diagnosis: all of it, until a submission has filled its room."""
+        taken = size(answer.value) + size(answer.changed)
+        if self._kept + taken > MAX_KEPT:
+            return dataclasses.replace(answer, value=Refused("too_large", "more data than is kept"), changed={})
+        self._kept += taken
+        return answer
 
     def ask_student(self, call: Call, task: str) -> Worker:
         """Send a call to the student's worker, and keep it in mind."""
@@ -183,15 +210,15 @@ class Bench:
             return "spent" if error.error.kind == "timed_out" else "ended"
         for request in trail:
             worker.ask(request)
-            answer = worker.answer(budget)
+            answer = worker.answer(budget, lambda: ROOM)
             if not worker.alive:
                 return "spent" if answer.error and answer.error.kind == "timed_out" else "ended"
         self._trail = list(trail)
         return "done"
 
-    def student_answer(self, worker: Worker, context: CheckContext) -> Answer:
-        """Wait for the student's answer within the task's budget and keep what was printed."""
-        answer = worker.answer(self.budget(context.task))
+    def student_answer(self, worker: Worker, context: CheckContext, room: Callable[[], int] = lambda: ROOM) -> Answer:
+        """Wait for the student's answer, of `room` bytes, within the task's budget and keep what was printed."""
+        answer = worker.answer(self.budget(context.task), room)
         if answer.output:
             context.output.append(answer.output)
         return answer
@@ -221,7 +248,7 @@ class Bench:
                 memory_mib=limits.memory_mib,
             ),
         )
-        return worker, worker.load(budget)
+        return worker, worker.load(budget or self._loading)
 
 
 class ReloadError(Exception):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,3 +34,11 @@ class Dtype:
     """A torch dtype, by name."""
 
     name: str
+
+
+def size(value: Any) -> int:
+    """Return how many bytes the tensors of a value take."""
+    if isinstance(value, Tensor):
+        return 0 if value.array is None else int(value.array.nbytes)
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return sum(map(size, parts))
