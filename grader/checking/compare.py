@@ -77,7 +77,7 @@ def compare(
         wanted = view(wanted)
         try:
             found = view(found)
-        except (TypeError, KeyError, ValueError, AttributeError, IndexError):
+        except Exception:
             wanted = expected.value  # the student's answer has not the form that the view reads: compare it as it is
     worst = 0.0
     numerical: Difference | None = None

@@ -4,6 +4,7 @@ what came of each.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import time
 from collections.abc import Generator, Sequence
@@ -25,6 +26,7 @@ from grader.results import OUR_FAULT, Evidence, Frame
 from grader.sandbox.client import Answer, Budget, Error
 from grader.submission import Submission
 
+ANOTHER_FORM = "What your code returns has not the form that is asked for: the check cannot read it."
 MAX_CODE = 200  # characters of a line that are quoted
 
 
@@ -268,10 +270,35 @@ class Sitting:
         item._initrequest()  # type: ignore[attr-defined]  # fresh fixtures for the second run, as rerun plugins do
         started = time.monotonic()
         runtestprotocol(item, nextitem=nextitem, log=False)
-        verdict = self._verdict(self._exception, mark.visible)
+        exception = self._exception
+        if self._is_strange(exception) and self._reference_passes(item, nextitem):
+            detail = Evidence(yours=f"{type(exception).__name__}: {exception}")
+            verdict = Verdict("failed", ANOTHER_FORM, detail)
+        else:
+            verdict = self._verdict(exception, mark.visible)
         verdict.seconds = time.monotonic() - started
         verdict.output = "".join(self._context.output)
         return verdict
+
+    @staticmethod
+    def _is_strange(exception: BaseException | None) -> bool:
+        """Tell whether a check ended in a way that no check means to end."""
+        known = (Mismatch, StudentError, ReloadError, AssertionError, GraderError)
+        return exception is not None and not isinstance(exception, known)
+
+    def _reference_passes(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool:
+        """Tell whether the check passes where the reference answers in the student's place.
+
+        If so it is the student's answers that it cannot take; else it is our own check that is wrong.
+        """
+        context = self.context
+        self._context = dataclasses.replace(context, of_reference=True, script=[], output=[])
+        self._exception = None
+        item._initrequest()  # type: ignore[attr-defined]
+        runtestprotocol(item, nextitem=nextitem, log=False)
+        passes = self._exception is None
+        self._context = context
+        return passes
 
     def _verdict(self, exception: BaseException | None, visible: bool) -> Verdict:
         if exception is None:
@@ -306,7 +333,7 @@ class Sitting:
             return Verdict("failed", str(exception) or "This does not hold for your code.")
         if isinstance(exception, GraderError):
             self.fault = exception
-        # Anything else is ours: an error in checks.py, or pytest-timeout's backstop.
+        # Anything else is ours: the check raises on the reference's answers too.
         detail = Evidence(yours=f"{type(exception).__name__}: {exception}")
         return Verdict("grader_error", OUR_FAULT, detail)
 

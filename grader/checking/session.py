@@ -69,6 +69,7 @@ class CheckContext:
     tolerance: Mapping[str, tuple[float, float]]
     tells: str | None = None
     subject: str = SUBJECT
+    of_reference: bool = False  # the reference answers in the student's place: is it our check that is wrong?
     script: list[Exchange] = field(default_factory=list)
     output: list[str] = field(default_factory=list)
     distance: float = 0.0
