@@ -32,6 +32,7 @@ from grader.sandbox.launcher import Sandbox
 from grader.scoring import earned, share_points, state, total
 from grader.seeds import fingerprint
 from grader.submission import Definition, Submission
+from grader.trim import trim, with_pictures
 
 EARNS_LATER = "This holds, and earns its points as soon as one check of this task that compares values passes."
 
@@ -109,7 +110,7 @@ def assess(job: Job, bench: Bench, *, diagnose: bool = True) -> tuple[LabResult,
         problem=_problem(seen, bench),
         environment=_environment(bench, durations, seen),
     )
-    return result, seen
+    return trim(result), seen
 
 
 @contextlib.contextmanager
@@ -117,7 +118,7 @@ def open_figure_bench(bench: Bench) -> Iterator[Bench]:
     """Yield where the lab's figures are drawn: `bench`, or one of their own where their scenarios import more.
 
     Graded code never gets those libraries: they hold answers. A picture earns nothing. The second sandbox starts in the
-    background, so open it before there is something to draw.
+    background and stands back until `illustrate` wants it, so open it before there is something to draw.
     """
     wanted = bench.lab.manifest.figure_libraries
     if wanted is None or wanted == bench.lab.manifest.libraries:
@@ -134,40 +135,49 @@ def open_figure_bench(bench: Bench) -> Iterator[Bench]:
         sandbox.close()
 
 
-def illustrate(result: LabResult, job: Job, bench: Bench, on_fault: Callable[[str], None]) -> LabResult:
-    """Return `result` with the pictures of its tasks, drawn from public calls; a verdict need not wait for them.
-
-    `bench` is what `open_figure_bench` yields. A picture that we fail to draw is missing, and `on_fault` is told why.
-    """
-    if result.problem is not None:
-        return result
+def drawable(result: LabResult, job: Job) -> list[str]:
+    """Return the tasks whose pictures the student's code can take part in; without any, no picture is drawn."""
+    if result.problem is not None or not job.lab.figures_path.is_file():
+        return []
     limit = job.lab.manifest.limits.cpu_s
     spent = result.environment.durations if result.environment else {}
-    runnable = [
+    return [
         task.id
         for task in result.tasks
         if job.submission.unfit(job.lab.signatures_of(job.lab.task(task.id))) is None
         and spent.get(f"task {task.id}", 0.0) < limit  # a task that hung would hang again
     ]
+
+
+def illustrate(result: LabResult, job: Job, bench: Bench, on_fault: Callable[[str], None]) -> LabResult:
+    """Return `result` with the pictures of its tasks, drawn from public calls; a verdict need not wait for them.
+
+    `bench` is what `open_figure_bench` yields. A picture that we fail to draw is missing, and `on_fault` is told why.
+    """
+    runnable = drawable(result, job)
     if not runnable:
         return result
     graded = {task.id for task in result.tasks}
     if bench.sandbox.is_lost:  # by an earlier file: its pictures told of it
         bench.replace_sandbox()
+    bench.sandbox.step_forward()
     bench.seat(job.submission)
     pictures = [picture for picture in drawing.draw(bench, runnable, on_fault) if picture.task in graded]
     bench.dismiss()
-    return result.model_copy(update={"pictures": pictures})
+    result, left = with_pictures(result, pictures)
+    for picture in left:
+        on_fault(f"the picture {picture.title!r} of {job.lab.id} was left out: the record would be too large.")
+    return result
 
 
 def _check_results(task: Task, seen: Examination) -> list[CheckResult]:
     found = [one for one in seen.checks if one.mark.task == task.id]
     # A hollow answer passes what looks at the student's answers alone, or asks for a refusal.
-    has_value = any(one.verdict.outcome == "passed" and not one.mark.property for one in found)
+    has_value = any(one.verdict.outcome == "passed" and not (one.mark.property or one.mark.reported) for one in found)
     results = []
     for one, points in zip(found, share_points(task.points, [f.mark.weight for f in found]), strict=True):
         verdict = one.verdict
-        counts = has_value or not one.mark.property
+        counts = has_value or not (one.mark.property or one.mark.reported)
         message = verdict.message if counts or verdict.outcome != "passed" else EARNS_LATER
         results.append(
             CheckResult(

@@ -35,6 +35,8 @@ def headline(check: CheckResult, filename: str, line: int | None) -> str:
     `line` is where the task's value comes from, for a check that differs; what keeps something is said with its line.
     """
     at = check.frames[-1].line if check.frames else line if check.outcome == "failed" and not check.keeps else None
-    where = f"{filename}, line {at}" if at else filename
+    where = f"{filename}, line {at}: " if at else f"{filename}: "
     found = (check.message or "this does not hold").strip().split("\n")[0]
-    return f"{where}: {found}{'' if found.endswith(('.', '!', '?')) else '.'} What fails: {check.title}"
+    if found.startswith(filename):
+        where = ""
+    return f"{where}{found}{'' if found.endswith(('.', '!', '?')) else '.'} What fails: {check.title}"

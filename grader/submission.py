@@ -19,6 +19,7 @@ from typing import IO, BinaryIO, Literal
 from grader.errors import SubmissionError
 
 MAX_BYTES = 1 << 20
+MAX_SHOWN = 200  # characters of a signature that are quoted
 
 
 @dataclass(frozen=True)
@@ -216,7 +217,7 @@ def _bindings(body: Sequence[ast.stmt]) -> Iterator[tuple[str, Definition]]:
                     True,
                     _is_stub(node.body),
                     _positional(node),
-                    ast.unparse(node.args),
+                    _shortened(ast.unparse(node.args)),
                     tuple(sorted(n.lineno for n in ast.walk(node) if isinstance(n, ast.Return))),
                     _lines(node),
                 ),
@@ -240,6 +241,10 @@ def _bindings(body: Sequence[ast.stmt]) -> Iterator[tuple[str, Definition]]:
                     yield from _bindings(inner)
             for handler in getattr(node, "handlers", []):
                 yield from _bindings(handler.body)
+
+
+def _shortened(words: str) -> str:
+    return words if len(words) <= MAX_SHOWN else f"{words[:MAX_SHOWN]}…"
 
 
 def _lines(node: ast.AST) -> frozenset[int]:

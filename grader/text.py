@@ -5,6 +5,7 @@ Standard library only: names of files are shown before anything else is imported
 
 from __future__ import annotations
 
+import json
 import re
 
 # What acts on a terminal or a page, or is not seen: C0 and C1 controls but newline and tab, lone surrogates, line
@@ -36,3 +37,19 @@ def printable(text: str, limit: int) -> str:
     """Return `clean(text)`, of which no more than `limit` characters are shown."""
     safe = clean(text[:limit])[:limit]  # an escape is longer than what it shows
     return safe if len(text) <= limit else safe + f" … ({len(text) - limit} more characters)"
+
+
+def taken(text: str) -> int:
+    """Return how many bytes a text takes in a record."""
+    return len(json.dumps(text, ensure_ascii=False).encode("utf-8", "replace")) - 2
+
+
+def fitting(text: str, most: int) -> str:
+    """Return as much of a text as takes `most` bytes in a record, and how much of it is missing."""
+    if len(text) <= most and taken(text) <= most:
+        return text
+    low, high = 0, min(len(text), most)
+    while low < high:  # the longest beginning that fits
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if taken(text[:middle]) <= most else (low, middle - 1)
+    return f"{text[:low]} … ({len(text) - low} more characters)" if most else ""

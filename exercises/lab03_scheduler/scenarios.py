@@ -8,6 +8,17 @@ import torch
 from torch import Tensor
 
 
+def swap(student, *, source: dict, source_defaulted: list, target_defaults: dict, overrides: dict):
+    """Return what the four inputs of a swap hold after it."""
+    student.swap_config(source, source_defaulted, target_defaults, overrides)
+    return {
+        "source": source,
+        "source_defaulted": source_defaulted,
+        "target_defaults": target_defaults,
+        "overrides": overrides,
+    }
+
+
 def sigma_levels(schedule: str, steps: int) -> Tensor:
     """Return (steps + 1,) float32 ratios σ_t/α_t, falling, the last one 0.
 
@@ -29,22 +40,16 @@ def sigma_levels(schedule: str, steps: int) -> Tensor:
     return torch.cat([sigmas, sigmas.new_zeros(1)]).float()
 
 
-def same(a: Tensor, b: Tensor) -> bool:
-    """Tell whether two tensors hold the same values; a NaN equals a NaN."""
-    return a.shape == b.shape and torch.equal(a.nan_to_num(), b.nan_to_num())
-
-
 def run(solver, x, model, steps, log):
     """Step `solver`, feeding each sample back; yield after every step. `model(x, i)` returns the predicted noise.
 
-    `log` collects the samples and whether the solver left its inputs alone.
+    `log` collects the samples, and what the solver was given as it is after the step.
     """
-    log.update(x=[], inputs_untouched=True)
+    log.update(x=[], given=[])
     for i in range(steps):
         eps = model(x, i)
-        x_given, eps_given = x.clone(), eps.clone()
         x_next = solver.step(eps, x)
-        log["inputs_untouched"] &= same(x, x_given) and same(eps, eps_given)
+        log["given"].append([x.clone(), eps.clone()])
         if not isinstance(x_next, Tensor):
             log["x"].append(x_next)
             return
@@ -53,11 +58,14 @@ def run(solver, x, model, steps, log):
         yield
 
 
-def trajectory(student, *, schedule: str, steps: int, x: Tensor, noise: Tensor):
-    """One image: `noise` (steps, *x.shape) stands in for a model, so each step's prediction is known in advance."""
+def trajectory(student, *, schedule: str, steps: int, x: Tensor, noise: Tensor, begin: int = 0):
+    """One image: `noise` (steps - begin, *x.shape) stands in for a model, so each prediction is known in advance.
+
+    With `begin`, the levels are those of a schedule of `steps` steps from this place on, as image to image has them.
+    """
     log = {}
-    solver = student.DPMpp2M(sigma_levels(schedule, steps))
-    for _ in run(solver, x, lambda x, i: noise[i], steps, log):
+    solver = student.DPMpp2M(sigma_levels(schedule, steps)[begin:])
+    for _ in run(solver, x, lambda x, i: noise[i], steps - begin, log):
         pass
     return log
 
@@ -72,7 +80,7 @@ def two_in_turns(student, *, schedules: list, steps: int, x: Tensor, noise: Tens
     ]
     for _ in zip(*runs, strict=False):
         pass
-    return {"first": first, "second": second}
+    return {"first": first["x"], "second": second["x"]}
 
 
 class PointMixture:
@@ -154,21 +162,102 @@ def error_by_steps(student, *, step_counts: list, x: Tensor):
     return {"steps": step_counts, "error": error, "first_order": first_order}
 
 
-def drawings(student, *, stack, prompts: list, steps: int, x: Tensor):
-    """Draw prompts with a trained model, for the figures: the student's solver, and DDIM for comparison.
+class TinyModel:
+    """A smooth stand-in for a network: mixes the channels by `weight` (C, C), squeezes, and turns the result by t."""
 
-    `x` (N, 4, 8, 8) is pure noise; returns the decoded pictures of both, (N, 3, 32, 32).
+    def __init__(self, weight: Tensor) -> None:
+        """Take the weight."""
+        # Small enough that the model bends a path and does not blow it up.
+        self.weight = weight / (2.0 * weight.shape[0] ** 0.5)
+
+    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+        """Return a prediction of the shape of `x` (B, C, ...); `t` is one number."""
+        angle = torch.as_tensor(t, dtype=torch.float32) / 400
+        mixed = torch.einsum("oc,bc...->bo...", self.weight, x)
+        return torch.tanh(mixed) * torch.cos(angle) + 0.5 * torch.sin(angle) + 0.2 * x
+
+
+def flow_walk(student, *, weight: Tensor, x: Tensor, sigmas: Tensor, timesteps: Tensor, stochastic: bool, generator):
+    """Return where a flow ends under `TinyModel`."""
+    return student.flow_euler_sample(TinyModel(weight), x, sigmas, timesteps, stochastic, generator)
+
+
+def heun_walk(student, *, weight: Tensor, x: Tensor, sigmas: Tensor, timesteps: Tensor, prediction_type: str):
+    """Return where Heun's walk ends under `TinyModel`."""
+    return student.heun_sample(TinyModel(weight), x, sigmas, timesteps, prediction_type)
+
+
+# What the figures draw; no check plays these.
+
+
+def drawings(student, *, stack, prompt: str, step_counts: list, x: Tensor):
+    """Draw one prompt with a trained model in few and in many steps: the student's solver, and DDIM for comparison.
+
+    `x` (1, 4, 8, 8) is pure noise; returns the decoded pictures of both, (len(step_counts), 3, 32, 32).
     """
-    timesteps = torch.linspace(0, 999, steps + 1, dtype=torch.float64).round().long().flip(0)[:-1]
-    sigmas = sigma_levels("stable_diffusion", steps)
+    second_order, first_order = [], []
+    for steps in step_counts:
+        timesteps = torch.linspace(0, 999, steps + 1, dtype=torch.float64).round().long().flip(0)[:-1]
+        sigmas = sigma_levels("stable_diffusion", steps)
 
-    def model(x: Tensor, i: int) -> Tensor:
-        return stack.predict(x, timesteps[i], prompts, 3.0)
+        def model(x: Tensor, i: int, timesteps=timesteps) -> Tensor:
+            return stack.predict(x, timesteps[i], [prompt], 3.0)
 
-    log = {}
-    for _ in run(student.DPMpp2M(sigmas), x, model, steps, log):
-        pass
-    x_bar = x * (1 + sigmas[0] ** 2).sqrt()
-    for i, (s, s_next) in enumerate(pairwise(sigmas)):
-        x_bar = x_bar + (s_next - s) * model(x_bar / (1 + s**2).sqrt(), i)
-    return {"second_order": stack.decode(log["x"][-1]), "first_order": stack.decode(x_bar)}
+        log = {}
+        for _ in run(student.DPMpp2M(sigmas), x, model, steps, log):
+            pass
+        second_order.append(log["x"][-1])
+        x_bar = x * (1 + sigmas[0] ** 2).sqrt()
+        for i, (s, s_next) in enumerate(pairwise(sigmas)):
+            x_bar = x_bar + (s_next - s) * model(x_bar / (1 + s**2).sqrt(), i)
+        first_order.append(x_bar)
+    return {"second_order": stack.decode(torch.cat(second_order)), "first_order": stack.decode(torch.cat(first_order))}
+
+
+def paths(student, *, x: Tensor, steps: int, sigma_max: float, velocity: bool, ancestral: bool, seed: int):
+    """Walk points `x` (B, 2) of the mixture down by the student's `euler_step`; return each place, (steps+1, B, 2)."""
+    data, generator = PointMixture(), torch.Generator().manual_seed(seed)
+    levels = [sigma_max * (1 - i / steps) ** 2 for i in range(steps + 1)]
+    places = [x]
+    for s, s_next in pairwise(levels):
+        eps = data.noise(places[-1].double(), s).float()
+        v = (eps - s * (places[-1] - s * eps)) / (s**2 + 1) ** 0.5
+        output, kind = (v, "v_prediction") if velocity else (eps, "epsilon")
+        answer = student.euler_step(output, places[-1], s, s_next, kind, ancestral, generator)
+        places.append(answer["prev"].clone())
+    return torch.stack(places)
+
+
+def walked_levels(student, *, stack, prompt: str, betas: Tensor, timesteps: Tensor, x: Tensor):
+    """Draw a prompt down the student's levels, with Euler's rule; return the sample decoded at every third level.
+
+    `x` (1, 4, 8, 8) is standard normal; it is scaled, and shown to the network, as the student's answer says.
+    """
+    levels = student.sigma_schedule(betas, timesteps, "interpolated", spacing="trailing")
+    x = x * levels["init_noise_sigma"]
+    seen = []
+    for i, told in enumerate(timesteps):
+        scaled = x * levels["input_scale"][i]
+        if i % 3 == 0:
+            seen.append(scaled)
+        x = x + (levels["sigmas"][i + 1] - levels["sigmas"][i]) * stack.predict(scaled, told, [prompt], 3.0)
+    return stack.decode(torch.cat([*seen, x]))
+
+
+def windows(student, *, stack, picture: Tensor, prompt: str, strengths: list, noise: Tensor):
+    """Noise a picture (1, 3, 32, 32) to where the student's window begins, and walk the window with the trained model.
+
+    Returns the decoded noised latents and what comes of them, both (len(strengths), 3, 32, 32).
+    """
+    latents = stack.encode(picture)
+    noised, walked = [], []
+    for strength in strengths:
+        scheduler = stack.scheduler()
+        scheduler.set_timesteps(20)
+        window = student.img2img_window(scheduler.timesteps, 20, strength)
+        x = latents
+        if len(window["timesteps"]) > 0:
+            x = scheduler.add_noise(latents, noise, window["timesteps"][:1])
+        noised.append(x)
+        walked.append(stack.sample([prompt], x, 3.0, 20, window["begin_index"]))
+    return {"noised": stack.decode(torch.cat(noised)), "walked": stack.decode(torch.cat(walked))}

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from grader.checking.compare import Agreement, compare
+from grader.kit import SUBJECT
 from grader.recipes import Recipe, show
 from grader.sandbox.client import Answer
 
@@ -24,6 +26,7 @@ class Call:
     request: dict[str, Any]
     tolerance: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     view: View | None = None
+    of_calls: bool = False  # what is compared is how the witnessed models were called, and not the value
 
     @cached_property
     def key(self) -> str:
@@ -37,6 +40,10 @@ class Call:
         name = request["function"] if request["op"] == "call" else f"scenario {request['scenario']}"
         shown = [show(a) for a in request.get("args", [])] + [f"{k}={show(v)}" for k, v in request["kwargs"].items()]
         return f"{name}({', '.join(shown)})"
+
+    def compare(self, yours: Answer, expected: Answer, subject: str = SUBJECT) -> Agreement:
+        """Compare two answers to this call."""
+        return compare(yours, expected, self.tolerance, self.view, subject, of_calls=self.of_calls)
 
     def __hash__(self) -> int:
         """Hash by request."""

@@ -64,21 +64,28 @@ class Agreement:
 
 
 def compare(
-    yours: Answer, expected: Answer, tolerance: Tolerances, view: Any = None, subject: str = SUBJECT
+    yours: Answer,
+    expected: Answer,
+    tolerance: Tolerances,
+    view: Any = None,
+    subject: str = SUBJECT,
+    *,
+    of_calls: bool = False,
 ) -> Agreement:
     """Compare two answers: exception, value (through `view`), inputs changed in place, use of random numbers.
 
-    `subject` is what the sentences call the value.
+    `subject` is what the sentences call the value. `of_calls`: the calls of witnessed models stand in its place.
     """
     if yours.error or expected.error:
         return _compare_errors(yours, expected)
-    found, wanted = yours.value, expected.value
+    found, wanted = (yours.calls, expected.calls) if of_calls else (yours.value, expected.value)
     if view is not None:
         wanted = view(wanted)
         try:
             found = view(found)
         except Exception:
-            wanted = expected.value  # the student's answer has not the form that the view reads: compare it as it is
+            # The student's answer has not the form that the view reads: compare it as it is.
+            wanted = expected.calls if of_calls else expected.value
     worst = 0.0
     numerical: Difference | None = None
     leaves = [*_leaves(found, wanted, "", tolerance, subject), *_side_effects(yours, expected, tolerance)]
@@ -148,10 +155,10 @@ def _leaves(yours: Any, expected: Any, where: str, tolerance: Tolerances, subjec
         if isinstance(yours, Tensor):
             yield _tensors(yours, expected, where, tolerance, subject)
         else:
-            yield _other_kind(yours, expected, at, where)
+            yield _other_kind(yours, expected, at, where, subject)
     elif isinstance(expected, dict):
         if not isinstance(yours, dict):
-            yield _other_kind(yours, expected, at, where)
+            yield _other_kind(yours, expected, at, where, subject)
         elif set(yours) != set(expected):
             missing = ", ".join(sorted(map(repr, set(expected) - set(yours)))) or "none"
             extra = ", ".join(sorted(map(repr, set(yours) - set(expected)))) or "none"
@@ -162,7 +169,7 @@ def _leaves(yours: Any, expected: Any, where: str, tolerance: Tolerances, subjec
                 yield from _leaves(yours[key], wanted, f"{where}[{key!r}]", tolerance, subject)
     elif isinstance(expected, (list, tuple)):
         if not isinstance(yours, (list, tuple)):
-            yield _other_kind(yours, expected, at, where)
+            yield _other_kind(yours, expected, at, where, subject)
         elif len(yours) != len(expected):
             says = f"The number of entries{at} differs."
             yield Difference(where, says, f"There are {len(yours)} entries{at}; expected {len(expected)}.")
@@ -170,13 +177,15 @@ def _leaves(yours: Any, expected: Any, where: str, tolerance: Tolerances, subjec
             for index, (mine, wanted) in enumerate(zip(yours, expected, strict=True)):
                 yield from _leaves(mine, wanted, f"{where}[{index}]", tolerance, subject)
     elif type(yours) is not type(expected):
-        yield _other_kind(yours, expected, at, where)
+        yield _other_kind(yours, expected, at, where, subject)
     elif isinstance(expected, float):
         limits = tolerance.get("float32", TOLERANCES["float32"])
         yield _numbers(np.float64(yours), np.float64(expected), where, limits, subject)
     elif yours != expected:
-        detail = f"It gives {yours!r}{at}; expected {expected!r}."
-        yield Difference(where, f"It gives another value{at}.", detail, yours=repr(yours), expected=repr(expected))
+        detail = f"{_gives(subject)} {yours!r}{at}; expected {expected!r}."
+        yield Difference(
+            where, f"{_gives(subject)} another value{at}.", detail, yours=repr(yours), expected=repr(expected)
+        )
     else:
         yield 0.0
 
@@ -199,14 +208,18 @@ def kind(value: Any) -> str:
     return "None" if value is None else names.get(type(value), type(value).__name__)
 
 
-def _other_kind(yours: Any, expected: Any, at: str, where: str) -> Difference:
+def _gives(subject: str) -> str:
+    return "It gives" if subject == SUBJECT else f"{subject} is"
+
+
+def _other_kind(yours: Any, expected: Any, at: str, where: str, subject: str) -> Difference:
     wanted, advice = kind(expected), ""
-    if yours is None:
+    if yours is None and subject == SUBJECT:
         advice = " Is a `return` missing?"
     elif isinstance(yours, Tensor) and isinstance(expected, (float, int)):
         wanted = f"a plain {type(expected).__name__}"
         advice = " `.item()` makes one of a tensor of one entry."
-    says = f"It gives {kind(yours)}{at} where {wanted} is expected.{advice}"
+    says = f"{_gives(subject)} {kind(yours)}{at} where {wanted} is expected.{advice}"
     return Difference(where, says, says, is_of_kind=True)
 
 

@@ -41,9 +41,8 @@ class Play:
         yours = None
         if self._with_student and not self._budget.exhausted:
             try:
-                worker = self._bench.student_worker(self._budget)
-                worker.ask(call.request)
-                answer = worker.answer(self._budget, lambda: room(self._bench.oracle.answer(call)))
+                worker = self._bench.ask_student(call, self._budget)
+                answer = self._bench.hear_student(worker, self._budget, lambda: room(self._bench.oracle.answer(call)))
                 yours = None if answer.error else answer.value
             except ReloadError:
                 self._with_student = False

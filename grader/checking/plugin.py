@@ -7,13 +7,13 @@ from __future__ import annotations
 import dataclasses
 import re
 import time
+from collections import Counter
 from collections.abc import Generator, Sequence
 from typing import Any
 
 import pytest
 from _pytest.runner import runtestprotocol
 
-from grader.checking.compare import compare
 from grader.checking.keeps import keeps
 from grader.checking.proxy import Compare, Mismatch, Reference, Student, StudentError, room
 from grader.checking.repeat import Led, sentence, settle
@@ -67,6 +67,11 @@ class ChecksPlugin:
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Order the checks by task and refuse functions that are not marked as checks."""
+        written = re.findall(r"^def (test_\w+)", self._lab.checks_path.read_text(encoding="utf-8"), re.MULTILINE)
+        if twice := [name for name, count in Counter(written).items() if count > 1]:
+            self.collect_error = (
+                f"{self._lab.folder.name}/checks.py: {twice[0]} is defined twice; Python keeps the last"
+            )
         order = {task.id: index for index, task in enumerate(self._lab.tasks)}
         for item in items:
             mark = _mark(item)
@@ -245,12 +250,12 @@ class Sitting:
             return False
         self.bench.dismiss()
         try:
-            worker = self.bench.ask_student(script[-1].call, task)
+            worker = self.bench.ask_student(script[-1].call, self.bench.budget(task))
         except ReloadError:
             return False
         expected, call = script[-1].expected, script[-1].call
-        answer = worker.answer(self.bench.budget(task), lambda: room(expected))
-        return compare(answer, expected, call.tolerance, call.view).difference is None
+        answer = self.bench.hear_student(worker, self.bench.budget(task), lambda: room(expected))
+        return call.compare(answer, expected).difference is None
 
     def _can_repeat(self, budget: Budget) -> bool:
         """Tell whether a task's time is enough to load the file again, which must not cost the checks that follow.
@@ -264,7 +269,9 @@ class Sitting:
     def _run_once(self, item: pytest.Item, nextitem: pytest.Item | None, mark: CheckMark, check_id: str) -> Verdict:
         tolerance = self.bench.lab.task(mark.task).tolerance
         seed = self.bench.seed(check_id, mark.visible)
-        self._context = CheckContext(check_id, mark.task, mark.visible, seed, tolerance, mark.tells, mark.subject)
+        self._context = CheckContext(
+            check_id, mark.task, mark.visible, seed, tolerance, mark.tells, mark.memory_mib, mark.subject
+        )
         self._contexts[check_id] = self._context
         self._exception = None
         item._initrequest()  # type: ignore[attr-defined]  # fresh fixtures for the second run, as rerun plugins do

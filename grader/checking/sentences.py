@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import builtins
+from typing import TYPE_CHECKING
 
-from grader.checking.calls import Call
 from grader.sandbox.client import Error
 from grader.sandbox.view import ROOTS, Profile
+
+if TYPE_CHECKING:
+    from grader.checking.calls import Call
 
 # How a process ends, and where it is when its time is up, are numbers that a hidden input could be told by.
 _HIDDEN = {

@@ -6,13 +6,13 @@ submission on it and returns what happened, check by check, with the script of c
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from grader import seeds
 from grader.checking.calls import Call, Exchange
+from grader.checking.models import PlayedModels, witnessed_of
 from grader.checking.oracle import Oracle, open_oracle
 from grader.checking.proxy import exchange
 from grader.checking.repeat import Led
@@ -68,6 +68,7 @@ class CheckContext:
     seed: int
     tolerance: Mapping[str, tuple[float, float]]
     tells: str | None = None
+    memory_mib: int | None = None
     subject: str = SUBJECT
     of_reference: bool = False  # the reference answers in the student's place: is it our check that is wrong?
     script: list[Exchange] = field(default_factory=list)
@@ -76,7 +77,8 @@ class CheckContext:
 
     def note(self, call: Call, yours: Answer, expected: Answer | None, agrees: bool, distance: float) -> None:
         """Record one call."""
-        self.script.append(exchange(self, call, yours, expected, agrees))
+        if self.memory_mib is None:  # no edit is held to so little memory: what it answers there explains nothing
+            self.script.append(exchange(self, call, yours, expected, agrees))
         self.distance = max(self.distance, distance)
 
 
@@ -111,7 +113,10 @@ class Bench:
         self.checks: Checks | None = None  # opened by the first `examine`
         self._submission: Submission | None = None
         self._worker: Worker | None = None
-        self._trail: list[Mapping[str, Any]] = []  # what the worker of the moment has been asked
+        self._player: Worker | None = None
+        self._tight: Worker | None = None
+        self._models: PlayedModels | None = None  # of the call that the student's worker has to answer
+        self._trail: list[Call] = []  # what the worker of the moment has been asked
         self._loading = Budget(LOAD_CPU_S)
         self._kept = 0
         self._budgets: dict[str, Budget] = {}
@@ -120,6 +125,8 @@ class Bench:
     def seat(self, submission: Submission) -> Answer:
         """Give `submission` its worker and load it; return how loading went."""
         self.dismiss()
+        self._end_player()
+        self._end_tight()
         self._submission = submission
         cpu_s = self.lab.manifest.limits.cpu_s if self.trusted_cpu_s is None else self.trusted_cpu_s
         self._loading = Budget(LOAD_CPU_S)
@@ -140,12 +147,16 @@ class Bench:
     def replace_sandbox(self) -> None:
         """Go on with a new zygote; every worker of the old one is gone."""
         self._end_worker()
+        self._end_player()
+        self._end_tight()
         self.oracle.restart()
         self.sandbox.replace()
 
     def close(self) -> None:
         """End all workers but not the sandbox."""
         self._end_worker()
+        self._end_player()
+        self._end_tight()
         if self.checks is not None:
             self.checks.close()
         self.oracle.close()
@@ -155,16 +166,17 @@ class Bench:
             self._worker.close()
         self._worker = None
 
+    def _end_player(self) -> None:
+        if self._player is not None:
+            self._player.close()
+        self._player = None
+
     def student_worker(self, budget: Budget) -> Worker:
         """Return a live worker with the submission loaded; loading it again after a crash spends `budget`."""
         if self._worker is None or not self._worker.alive:
             self.dismiss()
             self._trail = []
-            if not self.may_load:
-                raise ReloadError(Error("", LOADED_TOO_LONG, (), None, "timed_out"))
-            wall_s, spent = budget.wall_s, budget.spent
-            self._worker, loaded = self._start(budget)
-            self._loading.charge(budget.spent - spent, budget.wall_s - wall_s)
+            self._worker, loaded = self._load_again(self._start, budget)
             if loaded.error:
                 raise ReloadError(loaded.error)
         return self._worker
@@ -174,23 +186,87 @@ class Bench:
         """Whether the file may be loaded once more; all its loads together have one budget."""
         return not self._loading.exhausted
 
+    def _load_again(self, start: Callable[[Budget], tuple[Worker, Answer]], budget: Budget) -> tuple[Worker, Answer]:
+        if not self.may_load:
+            raise ReloadError(Error("", LOADED_TOO_LONG, (), None, "timed_out"))
+        wall_s, spent = budget.wall_s, budget.spent
+        worker, loaded = start(budget)
+        self._loading.charge(budget.spent - spent, budget.wall_s - wall_s)
+        return worker, loaded
+
     def keep(self, answer: Answer) -> Answer:
         """Return what is kept of an answer for the diagnosis: all of it, until a submission has filled its room."""
-        taken = size(answer.value) + size(answer.changed)
+        taken = size(answer.value) + size(answer.changed) + size(answer.calls)
         if self._kept + taken > MAX_KEPT:
-            return dataclasses.replace(answer, value=Refused("too_large", "more data than is kept"), changed={})
+            return replace(answer, value=Refused("too_large", "more data than is kept"), changed={}, calls={})
         self._kept += taken
         return answer
 
-    def ask_student(self, call: Call, task: str) -> Worker:
-        """Send a call to the student's worker, and keep it in mind."""
-        worker = self.student_worker(self.budget(task))
-        worker.ask(call.request)
-        self._trail.append(call.request)
+    def ask_student(self, call: Call, budget: Budget, memory_mib: int | None = None) -> Worker:
+        """Send a call to the student's worker, and keep it in mind; loading the file anew spends `budget`.
+
+        With `memory_mib` it is asked of a process of its own, which the kernel holds to so much memory.
+        """
+        if memory_mib is None:
+            worker = self.student_worker(budget)
+            self._trail.append(call)
+        else:
+            worker = self._held_to(memory_mib, budget)
+        self._send(worker, call)
         return worker
 
+    def _held_to(self, memory_mib: int, budget: Budget) -> Worker:
+        source = self._submission
+        assert source is not None
+        self._end_tight()
+        limits = Limits(self.lab.manifest.limits.cpu_s, memory_mib, True)
+
+        def start(budget: Budget) -> tuple[Worker, Answer]:
+            worker = self._started(source.source, source.filename, limits)
+            return worker, worker.load(budget)
+
+        self._tight, loaded = self._load_again(start, budget)
+        if loaded.error:
+            raise ReloadError(loaded.error)
+        return self._tight
+
+    def _end_tight(self) -> None:
+        if self._tight is not None:
+            self._tight.close()
+        self._tight = None
+
+    def _send(self, worker: Worker, call: Call) -> None:
+        self._models = None
+        if self.trusted_cpu_s is None and witnessed_of(call):
+            self._models = PlayedModels(call, self._model_process)
+        worker.ask(self._models.request if self._models else call.request)
+
+    def hear_student(self, worker: Worker, budget: Budget, room: Callable[[], int] = lambda: ROOM) -> Answer:
+        """Wait for the answer, of `room` bytes of data, to what `ask_student` asked."""
+        answer = worker.answer(budget, self._models, room)
+        if self.trusted_cpu_s is not None:
+            return answer
+        # What a student's process says of calls is worth nothing; what came through here is.
+        models, self._models = self._models, None
+        if models is None:
+            return replace(answer, calls={})
+        if models.refusal is not None and (answer.error is None or answer.error.kind == "raised"):
+            frames = answer.error.frames if answer.error else ()
+            answer = replace(answer, value=None, error=replace(models.refusal, frames=frames))
+        return replace(answer, calls=models.log)
+
+    def _model_process(self) -> Worker:
+        """Return the process that plays models for the submission of the moment: public scenarios and nothing else."""
+        if self._player is None or not self._player.alive:
+            self._end_player()
+            limits = self.lab.manifest.limits
+            cpu_s = limits.cpu_s * (len(self.lab.tasks) + 1)
+            self._player = self._started(b"", "models.py", Limits(cpu_s, limits.memory_mib))
+            self._player.load()
+        return self._player
+
     @property
-    def trail(self) -> Sequence[Mapping[str, Any]]:
+    def trail(self) -> Sequence[Call]:
         """What the student's worker of the moment has been asked since it loaded the submission, in order."""
         return tuple(self._trail)
 
@@ -199,7 +275,7 @@ class Bench:
         """Whether the student's worker of the moment can be asked more."""
         return self._worker is not None and self._worker.alive
 
-    def lead(self, trail: Sequence[Mapping[str, Any]], task: str) -> Led:
+    def lead(self, trail: Sequence[Call], task: str) -> Led:
         """Take a new worker through the calls of `trail`; each task may spend its time once more on that."""
         budget = self._leading[task]
         self.dismiss()
@@ -209,17 +285,17 @@ class Bench:
             worker = self.student_worker(budget)
         except ReloadError as error:
             return "spent" if error.error.kind == "timed_out" else "ended"
-        for request in trail:
-            worker.ask(request)
-            answer = worker.answer(budget, lambda: ROOM)
+        for call in trail:
+            self._trail.append(call)
+            self._send(worker, call)
+            answer = self.hear_student(worker, budget)
             if not worker.alive:
                 return "spent" if answer.error and answer.error.kind == "timed_out" else "ended"
-        self._trail = list(trail)
         return "done"
 
     def student_answer(self, worker: Worker, context: CheckContext, room: Callable[[], int] = lambda: ROOM) -> Answer:
         """Wait for the student's answer, of `room` bytes, within the task's budget and keep what was printed."""
-        answer = worker.answer(self.budget(context.task), room)
+        answer = self.hear_student(worker, self.budget(context.task), room)
         if answer.output:
             context.output.append(answer.output)
         return answer
@@ -238,18 +314,15 @@ class Bench:
 
     def _start(self, budget: Budget | None = None) -> tuple[Worker, Answer]:
         assert self._submission is not None
-        scenarios = self.lab.scenarios
-        limits = self.lab.manifest.limits
-        worker = self.sandbox.worker(
-            self._submission.source,
-            self._submission.filename,
-            scenarios=scenarios.encode() if scenarios else None,
-            limits=Limits(
-                cpu_s=limits.cpu_s * (len(self.lab.tasks) + 1) if self.trusted_cpu_s is None else 24 * 3600.0,
-                memory_mib=limits.memory_mib,
-            ),
-        )
+        cpu_s = self.lab.manifest.limits.cpu_s * (len(self.lab.tasks) + 1)
+        cpu_s = cpu_s if self.trusted_cpu_s is None else 24 * 3600.0
+        limits = Limits(cpu_s, self.lab.manifest.limits.memory_mib)
+        worker = self._started(self._submission.source, self._submission.filename, limits)
         return worker, worker.load(budget or self._loading)
+
+    def _started(self, source: bytes, filename: str, limits: Limits) -> Worker:
+        scenarios = self.lab.scenarios
+        return self.sandbox.worker(source, filename, scenarios=scenarios.encode() if scenarios else None, limits=limits)
 
 
 class ReloadError(Exception):

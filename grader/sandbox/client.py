@@ -11,13 +11,13 @@ import select
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
 from grader.errors import CourseError, InternalError
 from grader.sandbox import decode
 from grader.sandbox.budget import BACKSTOP, Budget, Use
-from grader.sandbox.decode import Frame
+from grader.sandbox.decode import Frame, ModelCall
 from grader.sandbox.endings import Kind, describe
 from grader.sandbox.pipes import Pipe
 from grader.sandbox.wire import FrameReader, Request, Sequence32
@@ -63,6 +63,14 @@ class Answer:
     output: str
     seconds: float
     untouched: tuple[str, ...] = ()  # generators among the inputs that nothing was drawn from
+    calls: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # witnessed models: what each was called with
+
+
+class Models(Protocol):
+    """Who answers for the models that a submission calls and does not hold."""
+
+    def answer(self, call: ModelCall) -> Mapping[str, Any]:
+        """Return what is sent back: `{"op": "value", "args": [value]}` or `{"op": "raised", "args": [kind, says]}`."""
 
 
 class Worker:
@@ -144,8 +152,8 @@ class Worker:
             self._outgoing = memoryview(frame)
             self._flush()
 
-    def answer(self, budget: Budget, room: Callable[[], int] | None = None) -> Answer:
-        """Wait for the answer to what was asked, for as long as the budget lasts.
+    def answer(self, budget: Budget, models: Models | None = None, room: Callable[[], int] | None = None) -> Answer:
+        """Wait for the answer to what was asked, for as long as the budget lasts; `models` answer calls on the way.
 
         `room` says how many bytes of data an answer may hold; what is larger comes back as refused.
         """
@@ -155,6 +163,11 @@ class Worker:
         if self._failure is None:
             try:
                 text, data = self._receive(budget)
+                while decode.is_model_call(text):
+                    if models is None:
+                        raise BadFrame("it calls a model that it was not given")
+                    self._respond(models.answer(decode.model_call(text, data)))
+                    text, data = self._receive(budget)
                 reply = decode.reply(text, data)
             except BadFrame as reason:
                 self._fail("protocol", f"your code sent something that is not an answer: {reason}")
@@ -166,6 +179,13 @@ class Worker:
         self._expected = None
         assert self._failure is not None
         return Answer(None, {}, {}, False, self._failure, self._take_output(), 0.0)
+
+    def _respond(self, response: Mapping[str, Any]) -> None:
+        """Answer a question that came before the answer; the time that it took is not the submission's."""
+        assert self._expected is not None
+        self._outgoing = memoryview(Request(response).frame(self._expected))
+        self._asked_at = time.monotonic()
+        self._flush()
 
     def close(self) -> None:
         """End the process and close everything."""
@@ -197,6 +217,7 @@ class Worker:
             output=self._take_output(),
             seconds=reply.seconds,
             untouched=reply.untouched,
+            calls=reply.calls,
         )
 
     def _wait_until_up(self) -> None:

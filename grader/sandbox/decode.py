@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from grader.sandbox.values import Dtype, Refused, Tensor
@@ -74,6 +74,7 @@ class Reply:
     global_rng_moved: bool
     seconds: float
     raised: Raised | None
+    calls: dict[str, Any] = field(default_factory=dict)
 
 
 def message(text: bytes) -> dict[str, Any]:
@@ -100,6 +101,36 @@ def _no_constant(name: str) -> float:
     raise BadFrame(f"{name} is no JSON")
 
 
+@dataclass(frozen=True)
+class ModelCall:
+    """A call that a submission makes to a model of another process."""
+
+    model: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    grad: bool
+    bytes: int
+
+
+def is_model_call(text: bytes) -> bool:
+    """Tell whether a frame asks for a model's answer in place of giving one."""
+    return text.startswith(b'{"call":')
+
+
+def model_call(text: bytes, data: bytes | memoryview | None) -> ModelCall:
+    """Return a checked call of a model."""
+    if data is None:
+        raise BadFrame("it gives a model far more data than the check has")
+    asked = message(text)
+    given = _Values(_tensors(asked.get("tensors", []), data)).value(asked.get("given"))
+    if type(given) is not tuple or len(given) != 3 or type(given[0]) is not tuple or type(given[1]) is not dict:
+        raise BadFrame("its call of a model is malformed")
+    args, kwargs, grad = given
+    if len(args) > MAX_NAMES or not all(type(name) is str and name.isidentifier() for name in kwargs):
+        raise BadFrame("its call of a model is malformed")
+    return ModelCall(_text(asked.get("call"), MAX_NAME), args, kwargs, grad is True, len(data))
+
+
 def reply(text: bytes, data: bytes | memoryview | None) -> Reply:
     """Return a checked answer; without `data` it was larger than it may be, and is refused as a whole."""
     if data is None:
@@ -121,7 +152,14 @@ def reply(text: bytes, data: bytes | memoryview | None) -> Reply:
         global_rng_moved=answer.get("global_rng_moved") is True,
         seconds=_number(answer.get("seconds", 0.0)),
         raised=None,
+        calls=_calls(values.value(answer.get("calls", {"$dict": []}))),
     )
+
+
+def _calls(value: Any) -> dict[str, Any]:
+    if type(value) is not dict or not all(type(name) is str and type(log) is list for name, log in value.items()):
+        raise BadFrame("its list of calls is malformed")
+    return value
 
 
 def _number(value: Any) -> float:

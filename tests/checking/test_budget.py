@@ -147,3 +147,73 @@ def test_pictures_have_one_budget_together(tmp_path):
         assert 1 <= sum(bool(picture.series[0].points) for picture in drawn) <= 3 and len(drawn) == 6
         drawn = illustrate(result, honest, bench, print).pictures
         assert all(picture.series[0].points for picture in drawn) and len(drawn) == 6
+
+
+# The record
+
+CHECKS = CALLS + "".join(
+    ONE.format(n=n).replace('@check("scale")', f'@check("scale", visible={n % 4 != 0})') for n in range(2, 90)
+)
+NOISE = """
+from grader.kit import ImageGrid, figure, ones, to_images, error_images
+""" + "\n".join(
+    f"""
+
+@figure("scale")
+def noise{n}(play):
+    yours, reference = play.call("scale", ones(4, 3, 48, 48), 2.0)
+    return ImageGrid(title="Noise", caption="c", alt="a", columns=list("abcd"), rows=[
+        ("yours", to_images(yours)), ("e", error_images(yours.array, reference.array, 1.0))
+    ])
+"""
+    for n in range(6)
+)
+LARGEST = {
+    "what it raises": (
+        "    def deep{long}(n):\n        if n:\n            deep{long}(n - 1)\n"
+        "        raise type('E' * 500, (ValueError,), {{}})('\\u200b\\U0001F600\"\\\\' * 2000)\n"
+        "    print('\"\\n\\U0001F600\\x1b' * 30000)\n    deep{long}(30)\n"
+    ),
+    "what it returns": "    print('\\\\' * 90000)\n    return '\\U0001F600\"' * 40000\n",
+    "its keys": "    return {{'\\u2060' * 90 + str(i): i for i in range(2000)}}\n",
+    "its class": "    return type('\\U0001F600' * 5000, (), {{}})()\n",
+    "its lines": "    if factor == 0:\n" + "        return x\n" * 5000 + "    return x * factor * 1.0000123456789\n",
+    "its globals": "    global {long}1\n    {long}1 = {long}1 + 1\n    return x * factor * {long}1\n",
+    "its end": "    print('x' * 65000)\n    import os\n    os._exit(3)\n",
+}
+LONG = "x" * 2000
+
+
+@pytest.mark.parametrize("name", [*LARGEST, "its parameters", "its import"])
+def test_a_record_is_never_larger_than_a_page_can_hold(tmp_path, name):
+    source = scaled(LARGEST.get(name, "    return x * factor\n").format(long=LONG), f"{LONG}1 = 1\n")
+    if name == "its parameters":
+        names = ", ".join(f"{LONG}{n}" for n in range(100))
+        source = source.replace("def scale(x, factor):", f"def scale(x, factor, {names}):")
+    if name == "its import":
+        source = "print('\\U0001F600' * 20000)\nraise ValueError('\\U0001F600\\u200b' * 9000)\n" + source
+    # A picture drawn from noise is as large as a picture gets.
+    source = source.replace("    return x + torch.rand", f"    {LONG} = 1\n    return x + torch.rand")
+    drawn = "    if x.dim() == 4:\n        return torch.rand(x.shape) * 2 - 1\n"
+    source = source.replace("factor):\n", f"factor):\n{drawn}", 1)
+    root = toy.make(tmp_path / "toy", checks=CHECKS).root
+    (root / "exercises" / "lab01_toy" / "figures.py").write_text(NOISE)
+    lab = toy.load(root).lab("lab01")
+    faults = []
+    with open_bench(lab, "7") as bench:
+        job = Job(lab, parse(source.encode(), "x" * 255 + ".py"))
+        result = grade(job, bench)
+        illustrated = illustrate(result, job, bench, faults.append)
+    size = len(illustrated.model_dump_json(indent=1).encode())
+    assert len(result.checks) == 90 and result.score.earned <= 3 + 4
+    assert size < 300_000, size
+    if name in ("its lines", "what it returns"):
+        assert illustrated.pictures and any("left out" in fault for fault in faults), faults
+
+
+def test_what_is_said_first_is_said_in_full(grade_toy):
+    body = "    print('printed ' * 10)\n    raise ValueError('a sentence of the usual length, ' * 5)\n"
+    result = grade_toy(scaled(body), checks=CHECKS)
+    first = next(check for check in result.checks if check.visible and check.task == "scale")
+    assert first.output == "printed " * 10 + "\n" and first.message.endswith("a sentence of the usual length,.")
+    assert first.frames and first.evidence.call

@@ -175,7 +175,7 @@ def test_the_verdict_that_counts(found, outcome, unstable, keeps, asked):
 
 @pytest.fixture
 def bench(sandbox, tmp_path):
-    with open_bench(toy.make(tmp_path / "course").lab("lab01"), 7, sandbox) as opened:
+    with open_bench(toy.make(tmp_path / "course").lab("lab01"), "7", sandbox) as opened:
         yield opened
 
 
@@ -188,11 +188,13 @@ def killed(bench, monkeypatch, *when):
     calls = []
     ask = Bench.ask_student
 
-    def counted(self, call, task):
+    def counted(self, call, budget, memory_mib=None):
         calls.append(call)
         if len(calls) in when:
-            self.student_worker(self.budget(task))._process.kill()
-        return ask(self, call, task)
+            process = self.student_worker(budget)._process
+            process.kill()
+            assert process.exit(60) is not None
+        return ask(self, call, budget, memory_mib)
 
     monkeypatch.setattr(Bench, "ask_student", counted)
 

@@ -488,3 +488,13 @@ def test_loss_by_hand():
     weighted = {name: training_loss(lambda x, t: 0 * x, x0, noise, t, betas, name, 5.0).item() for name in TYPES}
     expected = {"epsilon": 9.0, "sample": 100 * 0.16 / 0.84, "v_prediction": v**2 * 0.16}
     assert weighted == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_rounded_factors_miss_the_nearest_number_in_a_third_of_the_entries(dtype):
+    t, (x0, noise) = torch.arange(0, 1000, 5), (normal(i, 200, 500).to(dtype) for i in range(2))
+    level = torch.cumprod(1 - linear, dim=0)[t][:, None]
+    exact = (level.double().sqrt() * x0.double() + (1 - level.double()).sqrt() * noise.double()).to(dtype)
+    rounded = level.sqrt().to(dtype) * x0 + (1 - level).sqrt().to(dtype) * noise
+    assert (rounded != exact).float().mean().item() == pytest.approx(1 / 3, abs=0.05)
+    assert (add_noise(x0, noise, t, linear) != exact).float().mean().item() < 1e-3
