@@ -4,9 +4,12 @@ Where a generator is used, x_t is contiguous and a sample holds a multiple of 16
 draws the same numbers for the whole batch as sample by sample, so that both are right.
 """
 
+from typing import Any
+
 import numpy as np
 
 from grader.kit import (
+    Recipe,
     alphas_cumprod,
     check,
     entry,
@@ -15,6 +18,7 @@ from grader.kit import (
     scaled_linear_betas,
     tensor,
     values,
+    witnessed,
     zeros,
 )
 
@@ -646,81 +650,60 @@ def test_extreme_ratios(compare, draw):
 # ddim_sample
 
 
+def run(play: Any, modes: Recipe, x_T: Recipe, timesteps: list[int], betas: Recipe, **views: Any) -> None:
+    """Run DDIM by `play` with the best denoiser for a few modes, which is witnessed."""
+    levels = alphas_cumprod(betas)
+    model = witnessed("denoiser", modes=modes, alphas_cumprod=levels)
+    play("run", model=model, x_T=x_T, timesteps=timesteps, alphas_cumprod=levels, **views)
+
+
+def asked(answer: Any) -> list[int]:
+    """Return the timestep of each call of the model."""
+    return [int(getattr(call["t"], "array", call["t"])) for call in answer["model"]]
+
+
 @check("ddim_sample", visible=True)
 def test_even_steps(compare, draw):
     """Five even steps to the clean end: every sample and every estimate."""
-    compare.play(
-        "run",
-        modes=draw.normal(5, 6),
-        x_T=draw.normal(8, 6),
-        timesteps=[800, 600, 400, 200, 0],
-        alphas_cumprod=alphas_cumprod(linear_betas(1000)),
-    )
+    run(compare.play, draw.normal(5, 6), draw.normal(8, 6), [800, 600, 400, 200, 0], linear_betas(1000))
 
 
 @check("ddim_sample", visible=True)
 def test_uneven_steps(compare, draw):
     """Steps whose distances differ: each goes to the next entry of the list."""
-    compare.play(
-        "run",
-        modes=draw.normal(5, 6),
-        x_T=draw.normal(8, 6),
-        timesteps=[999, 888, 700, 333, 222, 0],
-        alphas_cumprod=alphas_cumprod(linear_betas(1000)),
-    )
+    run(compare.play, draw.normal(5, 6), draw.normal(8, 6), [999, 888, 700, 333, 222, 0], linear_betas(1000))
 
 
 @check("ddim_sample", visible=True)
 def test_list_that_ends_above_zero(compare, draw):
     """A list that ends above 0 ends clean all the same."""
-    compare.play(
-        "run",
-        modes=draw.normal(5, 6),
-        x_T=draw.normal(8, 6),
-        timesteps=[922, 845, 460, 230, 76],
-        alphas_cumprod=alphas_cumprod(scaled_linear_betas(1000)),
-    )
+    run(compare.play, draw.normal(5, 6), draw.normal(8, 6), [922, 845, 460, 230, 76], scaled_linear_betas(1000))
 
 
 @check("ddim_sample")
 def test_one_long_step(compare, draw):
     """One step leads to the first estimate."""
-    compare.play(
-        "run",
-        modes=draw.normal(3, 5, 2),
-        x_T=draw.normal(1, 5, 2),
-        timesteps=[draw.whole(600, 990)],
-        alphas_cumprod=alphas_cumprod(linear_betas(1000)),
-    )
+    run(compare.play, draw.normal(3, 5, 2), draw.normal(1, 5, 2), [draw.whole(600, 990)], linear_betas(1000))
 
 
 @check("ddim_sample")
 def test_images_over_many_steps(compare, draw):
     """Images, and steps at distances that no rule gives."""
     timesteps = sorted({draw.whole(low, low + 60) for low in range(10, 900, 75)}, reverse=True)
-    compare.play(
-        "run",
-        modes=draw.normal(4, 2, 3, 5),
-        x_T=draw.normal(4, 2, 3, 5),
-        timesteps=timesteps,
-        alphas_cumprod=alphas_cumprod(scaled_linear_betas(1000)),
-    )
+    run(compare.play, draw.normal(4, 2, 3, 5), draw.normal(4, 2, 3, 5), timesteps, scaled_linear_betas(1000))
 
 
 @check("ddim_sample")
 def test_one_run_after_another(compare, draw):
     """A second run with another schedule, length and shape owes nothing to the first."""
-    compare.play(
-        "run",
-        modes=draw.normal(5, 4),
-        x_T=draw.normal(3, 4),
-        timesteps=[900, 500, 100],
-        alphas_cumprod=alphas_cumprod(linear_betas(1000)),
+    run(compare.play, draw.normal(5, 4), draw.normal(3, 4), [900, 500, 100], linear_betas(1000))
+    run(
+        compare.play, draw.normal(3, 2, 3), draw.normal(2, 2, 3), [38, 30, 12, 5, 3], scaled_linear_betas(40, 0.01, 0.3)
     )
-    compare.play(
-        "run",
-        modes=draw.normal(3, 2, 3),
-        x_T=draw.normal(2, 2, 3),
-        timesteps=[38, 30, 12, 5, 3],
-        alphas_cumprod=alphas_cumprod(scaled_linear_betas(40, 0.01, 0.3)),
-    )
+
+
+@check("ddim_sample", subject="The list of timesteps that the model was asked at")
+def test_asks_once_a_step(compare, draw):
+    """The model is asked once in each step, and told that step's timestep."""
+    timesteps = [draw.whole(700, 990), draw.whole(300, 650), draw.whole(30, 250)]
+    run(compare.calls, draw.normal(3, 4), draw.normal(2, 4), timesteps, linear_betas(1000), view=asked)

@@ -68,9 +68,14 @@ class ModesDenoiser:
         return perfect_noise_prediction(x_t, weighted("bk,k...->b...", weights, self.modes), alpha_bar_t)
 
 
-def run(student, *, modes, x_T, timesteps, alphas_cumprod):
-    """Return the samples and estimates of a whole run with a `ModesDenoiser`."""
-    return student.ddim_sample(ModesDenoiser(modes, alphas_cumprod), x_T, timesteps, alphas_cumprod)
+def denoiser(modes, alphas_cumprod):
+    """Build the best denoiser for these modes; the grader counts its calls."""
+    return ModesDenoiser(modes, alphas_cumprod)
+
+
+def run(student, *, model, x_T, timesteps, alphas_cumprod):
+    """Return the samples and estimates of a whole run."""
+    return student.ddim_sample(model, x_T, timesteps, alphas_cumprod)
 
 
 def many_draws(student, *, x0, t, t_prev, betas, draws, seed):

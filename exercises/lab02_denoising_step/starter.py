@@ -143,8 +143,8 @@ def ddpm_step(
         x_t: the noisy samples, (B, ...).
         betas: (T,) float32, the variance that each single step of the forward process adds.
         clip: whether x̂_0 is clamped to [−1, 1] before the mean is formed.
-        generator: where z comes from. Draw once, with the shape and dtype of `x_t`, in every step but the one to the
-            clean end, which draws nothing. Nothing else is random.
+        generator: where z comes from. Draw once, with the shape of `x_t`, in its dtype or in float32, in every step but
+            the one to the clean end, which draws nothing. Nothing else is random.
 
     Returns:
         x_prev, like `x_t`.
@@ -182,8 +182,8 @@ def ddim_step(
         final_alpha_cumprod: a float, ᾱ_prev at the end of the chain: 1.0, or a little less for schedulers that keep
             some noise there. Use it as it is given; it is never below ᾱ_t.
         clip: whether x̂_0 is clamped to [−1, 1]. ε_θ stays as the model gave it.
-        generator: where z comes from. With η > 0 draw once in every step, the last one too, with the shape and dtype of
-            `x_t`. With η = 0 draw nothing.
+        generator: where z comes from. With η > 0 draw once in every step, the last one too, with the shape of `x_t`, in
+            its dtype or in float32. With η = 0 draw nothing.
 
     Returns:
         {"prev": x_prev, "x0": x̂_0, clamped where that was asked for}, both like `x_t`.
