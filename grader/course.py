@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import hashlib
 import itertools
 import os
 from collections.abc import Sequence
@@ -53,6 +54,11 @@ class Lab:
         near = difflib.get_close_matches(task_id, [t.id for t in self.tasks], 1)
         meant = f"did you mean {near[0]}?" if near else "its tasks: " + ", ".join(t.id for t in self.tasks) + "."
         raise UsageError(f"{self.id} has no task {task_id!r}; {meant}")
+
+    @cached_property
+    def course(self) -> str:
+        """What outputs call the course that it belongs to."""
+        return mark(self.root)
 
     @property
     def answers_path(self) -> Path:
@@ -175,6 +181,11 @@ class Course:
     seed: str  # the secret that hidden inputs come from: course.toml's, or that of $GRADE_SEED_FILE
 
     @property
+    def mark(self) -> str:
+        """What outputs call it."""
+        return mark(self.root)
+
+    @property
     def templates(self) -> Path:
         """Folder of the pages' templates."""
         return self.root / "templates"
@@ -245,6 +256,21 @@ def load(root: Path) -> Course:
     if len(ids) != len(set(ids)):
         raise CourseError("exercises/course.toml: two labs have the same id.")
     return Course(root, manifest, labs, overriding() or manifest.seed)
+
+
+def mark(root: Path) -> str:
+    """Return what outputs call the course at `root`: title, version, and a digest of all that it judges by.
+
+    The seed is no part of it: a short one could be found by trying.
+    """
+    manifest = read(root / "exercises" / "course.toml", CourseManifest)
+    digest = hashlib.sha256(manifest.model_dump_json(exclude={"seed"}).encode())
+    for folder in ("exercises", "reference"):
+        for path in sorted((root / folder).rglob("*")):
+            if path.is_file() and path.suffix != ".pyc" and path.name != "course.toml":
+                content = hashlib.sha256(path.read_bytes()).digest()
+                digest.update(path.relative_to(root).as_posix().encode() + b"\0" + content)
+    return f"{manifest.title} {manifest.version} ({digest.hexdigest()[:12]})"
 
 
 @lru_cache(maxsize=256)  # the diagnosis applies hundreds of edits to one source

@@ -21,9 +21,9 @@ from grader.root import PACKAGE
 # The floors of the package. A module imports lower floors or its own folder only (tests/test_floors.py), so whatever
 # takes part in a verdict stands on a floor up to `grading`, and what tells or keeps one stands above.
 STAIR = (
-    ("__init__", "errors", "results", "recipes", "signature"),
+    ("__init__", "errors", "results", "recipes", "signature", "text", "outputs"),
     ("seeds",),
-    ("root", "pictures", "manifest", "submission", "headline"),
+    ("root", "pictures", "manifest", "submission", "headline", "trim"),
     ("kit", "course"),
     ("scoring",),
     ("sandbox",),

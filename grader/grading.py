@@ -32,6 +32,7 @@ from grader.sandbox.launcher import Sandbox
 from grader.scoring import earned, share_points, state, total
 from grader.seeds import fingerprint
 from grader.submission import Definition, Submission
+from grader.trim import trim, with_pictures
 
 EARNS_LATER = "This holds, and earns its points as soon as one check of this task that compares values passes."
 
@@ -99,6 +100,7 @@ def assess(job: Job, bench: Bench, *, diagnose: bool = True) -> tuple[LabResult,
     result = LabResult(
         lab=job.lab.id,
         title=job.lab.manifest.title,
+        course=job.lab.course,
         seed=fingerprint(bench.course_seed),
         submission=job.submission.digest,
         filename=job.submission.filename,
@@ -108,7 +110,7 @@ def assess(job: Job, bench: Bench, *, diagnose: bool = True) -> tuple[LabResult,
         problem=_problem(seen, bench),
         environment=_environment(bench, durations, seen),
     )
-    return result, seen
+    return trim(result), seen
 
 
 @contextlib.contextmanager
@@ -155,12 +157,17 @@ def illustrate(result: LabResult, job: Job, bench: Bench, on_fault: Callable[[st
     runnable = drawable(result, job)
     if not runnable:
         return result
+    graded = {task.id for task in result.tasks}
+    if bench.sandbox.is_lost:  # by an earlier file: its pictures told of it
+        bench.replace_sandbox()
     bench.sandbox.step_forward()
     bench.seat(job.submission)
-    graded = {task.id for task in result.tasks}
     pictures = [picture for picture in drawing.draw(bench, runnable, on_fault) if picture.task in graded]
     bench.dismiss()
-    return result.model_copy(update={"pictures": pictures})
+    result, left = with_pictures(result, pictures)
+    for picture in left:
+        on_fault(f"the picture {picture.title!r} of {job.lab.id} was left out: the record would be too large.")
+    return result
 
 
 def _check_results(task: Task, seen: Examination) -> list[CheckResult]:

@@ -161,6 +161,9 @@ class LabResult(Model):
     format_version: int = FORMAT_VERSION
     lab: str
     title: str
+    course: str = Field(
+        default="", description="What judged it: the course's title, version and digest. Left out of `canonical`."
+    )
     seed: str | None = Field(description="A fingerprint of the course's seed, which is a secret; null for a student.")
     submission: str = Field(description="sha256 of the source, first 16 digits; blind, no name.")
     filename: str
@@ -175,21 +178,22 @@ class LabResult(Model):
 def canonical(result: LabResult) -> str:
     """Return the part of `result` that must not depend on when, where or how it was graded, as JSON text.
 
-    Left out: `environment` (versions, layers, times), `output`, `pictures` and the file's name. Evidence is already
-    rounded to two digits when it is made.
+    Left out: `environment` (versions, layers, times), `output`, `pictures`, the file's name, and the course's digest,
+    which any changed sentence changes. Evidence is already rounded to two digits when it is made.
     """
-    data: dict[str, Any] = result.model_dump(mode="json", exclude={"environment", "pictures", "filename"})
+    data: dict[str, Any] = result.model_dump(mode="json", exclude={"environment", "pictures", "filename", "course"})
     for check in data["checks"]:
         check.pop("output")
     return json.dumps(data, sort_keys=True, ensure_ascii=False, indent=1)
 
 
 def for_student(result: LabResult) -> LabResult:
-    """Redact hidden checks: title, outcome, exception type and the student's own line stay; nothing measured does.
+    """Redact hidden checks: title, outcome, Python's own exception types and one line stay; nothing measured does.
 
-    A hidden check keeps its `message` (made without numbers or inputs, see `checking.session`) and `frames`. What
-    exactly failed on our side may name a hidden check's call, and is for instructors too. So is the seed that hidden
-    inputs are made from.
+    A hidden check's `message` and `frames` are made without anything that the student's code could choose freely, see
+    `checking.sentences` and `checking.plugin.own_line`. Times are told in tenths of a second: how long hidden inputs
+    take is for the code to say. What exactly failed on our side may name a hidden check's call, and is for instructors
+    too. So is the seed that hidden inputs are made from.
     """
     checks = [
         check if check.visible else check.model_copy(update={"evidence": None, "output": ""}) for check in result.checks
@@ -197,7 +201,11 @@ def for_student(result: LabResult) -> LabResult:
     problem = result.problem
     if problem is not None and problem.kind == "grader_error":
         problem = problem.model_copy(update={"message": OUR_FAULT})
-    return result.model_copy(update={"checks": checks, "problem": problem, "seed": None})
+    environment = result.environment
+    if environment is not None:
+        tenths = {name: round(seconds, 1) for name, seconds in environment.durations.items()}
+        environment = environment.model_copy(update={"durations": tenths})
+    return result.model_copy(update={"checks": checks, "problem": problem, "seed": None, "environment": environment})
 
 
 def for_instructor(result: LabResult) -> LabResult:

@@ -18,18 +18,28 @@ PACKAGE = Path(__file__).parent
 
 
 def find_root(explicit: str | None = None) -> Path:
-    """Return the course's root: --course, $GRADE_COURSE, a checkout above the working directory, the installed one."""
+    """Return the course's root: --course, $GRADE_COURSE, else the one that came with this engine.
+
+    Where the command is typed decides nothing: that may be a folder that somebody has handed in, and the course's
+    checks are run as the grader's own code.
+    """
     chosen = explicit or os.environ.get("GRADE_COURSE")
     if chosen:
         root = Path(chosen).expanduser().resolve()
         if not _is_root(root):
             raise CourseError(f"{chosen} is not a course: it has no exercises/course.toml.")
         return root
-    here = Path.cwd().resolve()
-    for root in (here, *here.parents, PACKAGE / "_course", PACKAGE.parent):
+    for root in (PACKAGE / "_course", PACKAGE.parent):
         if _is_root(root):
             return root
     raise CourseError("no course found: give --course DIR, a folder that holds exercises/course.toml.")
+
+
+def passed_over(root: Path) -> Path | None:
+    """Return the course above the working directory where that is not `root`: it may be the one that was meant."""
+    here = Path.cwd().resolve()
+    nearest = next((folder for folder in (here, *here.parents) if _is_root(folder)), None)
+    return nearest if nearest is not None and nearest != root.resolve() else None
 
 
 def _is_root(path: Path) -> bool:

@@ -57,6 +57,7 @@ def problem_result(lab: Lab, seed: str, filename: str, problem: Problem) -> LabR
     return LabResult(
         lab=lab.id,
         title=lab.manifest.title,
+        course=lab.course,
         seed=seed,
         submission="",
         filename=filename,

@@ -104,6 +104,8 @@ class Store:
     def __init__(self, path: Path) -> None:
         """Open or make the file; UsageError where that is no store of ours."""
         self._path = path
+        if path.is_symlink():
+            raise UsageError(f"{path} is a symbolic link; results are kept in the folder itself.")
         try:
             self._db = sqlite3.connect(path, isolation_level=None)
             self._db.execute("pragma busy_timeout = 10000")

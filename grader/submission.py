@@ -19,6 +19,7 @@ from typing import IO, BinaryIO, Literal
 from grader.errors import SubmissionError
 
 MAX_BYTES = 1 << 20
+MAX_SHOWN = 200  # characters of a signature that are quoted
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Definition:
     parameters: tuple[int, int] | None = None  # fewest and most positional arguments; None: cannot be told
     shown: str = ""  # the parameters as the student wrote them
     returns: tuple[int, ...] = ()  # lines of its return statements
+    lines: frozenset[int] = frozenset()  # where something of a function or class begins
 
 
 @dataclass(frozen=True)
@@ -215,14 +217,16 @@ def _bindings(body: Sequence[ast.stmt]) -> Iterator[tuple[str, Definition]]:
                     True,
                     _is_stub(node.body),
                     _positional(node),
-                    ast.unparse(node.args),
+                    _shortened(ast.unparse(node.args)),
                     tuple(sorted(n.lineno for n in ast.walk(node) if isinstance(n, ast.Return))),
+                    _lines(node),
                 ),
             )
         elif isinstance(node, ast.ClassDef):
             methods = [n for n in node.body if isinstance(n, ast.FunctionDef)]
             returns = tuple(sorted(n.lineno for m in methods for n in ast.walk(m) if isinstance(n, ast.Return)))
-            yield node.name, Definition(node.lineno, True, _is_stub_class(methods), returns=returns)
+            lines = _lines(node)
+            yield node.name, Definition(node.lineno, True, _is_stub_class(methods), returns=returns, lines=lines)
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
             for alias in node.names:
                 yield (alias.asname or alias.name).split(".")[0], Definition(node.lineno)
@@ -237,6 +241,14 @@ def _bindings(body: Sequence[ast.stmt]) -> Iterator[tuple[str, Definition]]:
                     yield from _bindings(inner)
             for handler in getattr(node, "handlers", []):
                 yield from _bindings(handler.body)
+
+
+def _shortened(words: str) -> str:
+    return words if len(words) <= MAX_SHOWN else f"{words[:MAX_SHOWN]}…"
+
+
+def _lines(node: ast.AST) -> frozenset[int]:
+    return frozenset(n.lineno for n in ast.walk(node) if isinstance(n, (ast.stmt, ast.expr)))
 
 
 def _is_stub_class(methods: Sequence[ast.FunctionDef]) -> bool:

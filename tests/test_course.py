@@ -3,7 +3,7 @@ import pytest
 from grader.course import apply_edits, definition_span, load
 from grader.errors import CourseError, UsageError
 from grader.manifest import Edit, Replacement
-from grader.root import find_root, glance
+from grader.root import find_root, glance, passed_over
 from tests import toy
 
 SOURCE = '''"""A module that mentions f and x twice: x + y."""
@@ -88,7 +88,7 @@ def test_an_edit_of_two_functions_finds_its_places_in_both():
 # The root
 
 
-def test_the_root_is_what_was_asked_for_then_the_environments_then_the_one_above(tmp_path, monkeypatch):
+def test_the_root_is_what_was_asked_for_then_the_environments_then_the_engines_own(tmp_path, monkeypatch):
     roots = {name: toy.make(tmp_path / name).root for name in ("asked", "environment", "above")}
     below = roots["above"] / "exercises" / "lab01_toy"
     monkeypatch.chdir(below)
@@ -96,9 +96,20 @@ def test_the_root_is_what_was_asked_for_then_the_environments_then_the_one_above
     assert find_root(str(roots["asked"])) == roots["asked"]
     assert find_root() == roots["environment"]
     monkeypatch.delenv("GRADE_COURSE")
-    assert find_root() == roots["above"]
+    # The course that came with the engine, also within the folder of another: somebody may have handed that in.
+    assert find_root() == toy.ROOT and passed_over(toy.ROOT) == roots["above"]
+    assert passed_over(roots["above"]) is None
     monkeypatch.chdir(tmp_path)
-    assert find_root() == toy.ROOT  # the course that came with the engine
+    assert find_root() == toy.ROOT and passed_over(toy.ROOT) is None
+
+
+def test_a_course_is_told_from_another_by_its_digest_but_not_by_its_seed(tmp_path):
+    one = toy.make(tmp_path / "one")
+    assert one.mark.startswith("A toy course 1 (") and one.lab("lab01").course == one.mark
+    assert toy.make(tmp_path / "two").mark == one.mark
+    assert toy.make(tmp_path / "three", course=toy.COURSE.replace("seed = 7", "seed = 8")).mark == one.mark
+    assert toy.make(tmp_path / "four", checks=toy.CHECKS.replace("2.0", "3.0")).mark != one.mark
+    assert toy.make(tmp_path / "five", reference=toy.REFERENCE + "\n").mark != one.mark
 
 
 def test_a_folder_that_is_no_course_is_said(tmp_path):

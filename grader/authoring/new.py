@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+from grader import outputs
 from grader.course import Course, load
 from grader.errors import CourseError, UsageError
 
@@ -285,7 +287,7 @@ def new(course: Course, lab_id: str, title: str | None) -> list[Path]:
     if has_witnesses:
         texts[root / "fixtures" / "recipes" / f"golden_{lab_id}.py"] = RECIPE
         texts[root / "tests" / "labs" / f"test_{lab_id}_oracle.py"] = ORACLE
-    there = [path for path in [folder, *texts] if path.exists()]
+    there = [path for path in [folder, *texts] if os.path.lexists(path)]
     if there:
         raise UsageError(f"{there[0].relative_to(root)} is there already; nothing was written.")
     changed = {root / "exercises" / "course.toml": _with_lab(_read(root / "exercises" / "course.toml"), name)}
@@ -296,10 +298,10 @@ def new(course: Course, lab_id: str, title: str | None) -> list[Path]:
     for path, text in texts.items():
         for key, word in words.items():
             text = text.replace("{" + key + "}", word)
-        path.write_text(text, encoding="utf-8")
+        outputs.create(path, text)
     # Last, so that a course that is cut short is still a course.
     for path, text in changed.items():
-        path.write_text(text, encoding="utf-8")
+        outputs.write(path, text)
     load(root)
     recorded = [_record(root, lab_id)] if has_witnesses else []
     return [*texts, *recorded, *changed]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import multiprocessing
@@ -13,9 +14,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from grader import outputs
 from grader.authoring.trials import Runner, Spec, Trial
 from grader.course import Lab
 from grader.digests import engine, lab_digest
+from grader.errors import UsageError
 
 FOLDER = Path(".grade") / "audit"
 
@@ -64,11 +67,14 @@ class Pool:
                 initializer=_open,
                 initargs=(self._lab.root, self._lab.id),
             )
-        self._journal.parent.mkdir(parents=True, exist_ok=True)
-        ignore = self._journal.parent.parent / ".gitignore"
-        if not ignore.exists():
-            ignore.write_text("*\n", encoding="utf-8")
-        self._tidy()
+        try:
+            outputs.folder(FOLDER.parent)
+            with contextlib.suppress(FileExistsError):
+                outputs.create(FOLDER.parent / ".gitignore", "*\n")
+            outputs.folder(FOLDER)
+            self._tidy()
+        except OSError as error:
+            raise UsageError(f"the audit's journal cannot be kept in {FOLDER}: {error.strerror}.") from None
         futures = {self._executor.submit(_run, spec): spec for spec in specs}
         with self._journal.open("a", encoding="utf-8") as journal:
             for done, future in enumerate(as_completed(futures), 1):
@@ -85,9 +91,7 @@ class Pool:
 
     def _tidy(self) -> None:
         """Write the journal anew: a last line that was cut off would spoil the next, and old worlds are of no use."""
-        part = self._journal.with_suffix(".part")
-        part.write_text("".join(self._line(*known) for known in self._known.items()), encoding="utf-8")
-        part.replace(self._journal)
+        outputs.write(self._journal, "".join(self._line(*known) for known in self._known.items()))
 
     def __enter__(self) -> Self:
         """Return the pool."""

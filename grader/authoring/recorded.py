@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
-from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
+from grader import outputs
 from grader.authoring.audit import LabAudit
 from grader.course import Course, Lab
 from grader.digests import lab_digest
@@ -76,7 +76,4 @@ def record(course: Course, lab: Lab, audit: LabAudit) -> None:
             tasks=len(audit.tasks),
             counts={name: sum(getattr(task, name) for task in audit.tasks) for name in COUNTED},
         )
-    path: Path = course.root / NAME
-    part = path.with_suffix(".part")
-    part.write_text("".join(kept[name].model_dump_json() + "\n" for name in sorted(kept)), encoding="utf-8")
-    part.replace(path)
+    outputs.write(course.root / NAME, "".join(kept[name].model_dump_json() + "\n" for name in sorted(kept)))

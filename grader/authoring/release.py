@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import json
 import math
+import os
 import re
 import shutil
 import symtable
@@ -22,11 +23,11 @@ from typing import Any
 
 import numpy as np
 
-from grader import __version__
+from grader import __version__, outputs
 from grader.checking import drawing, record
 from grader.checking.compare import TOLERANCES
 from grader.checking.oracle import LiveOracle
-from grader.checking.session import Bench, CheckContext, Examination, examine
+from grader.checking.session import ROOM, Bench, CheckContext, Examination, examine
 from grader.course import Course, Lab
 from grader.errors import CourseError, UsageError
 from grader.grading import open_bench, open_figure_bench
@@ -82,11 +83,12 @@ more checks than these.
 
 def release(course: Course, target: Path, progress: Callable[[str], None]) -> list[str]:
     """Write the student edition into the new folder `target`; return the ids of its labs."""
-    if target.exists():
+    if os.path.lexists(target):
         raise UsageError(f"{target} is already there; a release is written into a new folder.")
     if any(lab.is_student_edition for lab in course.labs):
         raise CourseError("this is a student edition already: it holds no reference to record answers from.")
-    target.parent.mkdir(parents=True, exist_ok=True)
+    if not target.parent.exists():
+        outputs.folder(target.parent)
     with tempfile.TemporaryDirectory(prefix=".release-", dir=target.parent) as unfinished:
         part = Path(unfinished) / target.name
         for lab in course.labs:
@@ -174,8 +176,8 @@ class _ShakenBench(Bench):
         super().__init__(bench.lab, bench.sandbox, bench.course_seed)
         self.oracle, self.checks = bench.oracle, bench.checks
 
-    def student_answer(self, worker: Worker, context: CheckContext) -> Answer:
-        answer = super().student_answer(worker, context)
+    def student_answer(self, worker: Worker, context: CheckContext, room: Callable[[], int] = lambda: ROOM) -> Answer:
+        answer = super().student_answer(worker, context, room)
         return dataclasses.replace(answer, value=_shaken(answer.value))
 
 

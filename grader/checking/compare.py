@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from grader.checking.sentences import known_type
 from grader.kit import SUBJECT
 from grader.sandbox.client import Answer
 from grader.sandbox.values import Refused, Tensor
@@ -82,7 +83,7 @@ def compare(
         wanted = view(wanted)
         try:
             found = view(found)
-        except (TypeError, KeyError, ValueError, AttributeError, IndexError):
+        except Exception:
             # The student's answer has not the form that the view reads: compare it as it is.
             wanted = expected.calls if of_calls else expected.value
     worst = 0.0
@@ -105,12 +106,13 @@ def _compare_errors(yours: Answer, expected: Answer) -> Agreement:
         # What a worker says of a class's bases is believed: it might as well say that it raised the right type itself.
         if expected.error.type in (yours.error.type, *yours.error.bases):
             return Agreement(None, 0.0)
-        says = f"It raises {yours.error.type}; another exception was expected."
+        says = f"It raises {known_type(yours.error.type)}; another exception was expected."
         detail = f"It raises {yours.error.type}; {expected.error.type} was expected."
         return Agreement(Difference("", says, detail), math.inf)
     if yours.error:
-        says = f"It raises {yours.error.type}."
-        return Agreement(Difference("", says, f"{says[:-1]}: {yours.error.message}"), math.inf)
+        says = f"It raises {known_type(yours.error.type)}."
+        detail = f"It raises {yours.error.type}: {yours.error.message}"
+        return Agreement(Difference("", says, detail), math.inf)
     assert expected.error is not None
     what = "nothing" if yours.value is None else "a value"
     says = f"It returns {what} where these inputs have to be refused with an exception."

@@ -29,6 +29,7 @@ CALLS_PER_TASK = 1500
 # Only where an edit hangs or the machine stands still.
 BACKSTOP_S = 20.0
 CALL_CPU_S = 2.0
+MOST_LINES = 8  # that return, so many are named
 
 
 def diagnose(
@@ -123,7 +124,7 @@ def facts(script: Sequence[Exchange], returns: Sequence[int] = (), failed: Colle
     wrong = [one for one in script if not one.agrees]
     told = []
     # A scenario's answer holds much else; what can be compared as it is are the tensors of direct calls.
-    relations = {_relation(*tensors) for one in wrong if (tensors := _tensors(one)) is not None}
+    relations = {_relation(*tensors, one.visible) for one in wrong if (tensors := _tensors(one)) is not None}
     if len(relations) == 1 and (relation := relations.pop()):
         told.append(f"Wherever the function was called directly and was wrong, its result is {relation}.")
     told += [says for says in (_draws_nothing(wrong), _works_for_some_axes(script)) if says]
@@ -133,7 +134,8 @@ def facts(script: Sequence[Exchange], returns: Sequence[int] = (), failed: Colle
     if right:
         told.append("Right already: " + ", ".join(name.rsplit(".", 1)[-1].replace("_", " ") for name in right) + ".")
     if len(returns) > 1:
-        told.append(f"Values come back at the lines {', '.join(map(str, returns))}.")
+        shown = ", ".join(map(str, returns[:MOST_LINES]))
+        told.append(f"Values come back at the lines {shown}{' and others' if len(returns) > MOST_LINES else ''}.")
     return told
 
 
@@ -192,8 +194,11 @@ def _tensors(one: Exchange) -> tuple[Tensor, Tensor] | None:
     return yours, expected
 
 
-def _relation(yours: Tensor, expected: Tensor) -> str | None:
-    """Return how the student's tensor relates to the expected one, in words, or None."""
+def _relation(yours: Tensor, expected: Tensor, visible: bool) -> str | None:
+    """Return how the student's tensor relates to the expected one, in words, or None.
+
+    A factor of a hidden call is not told: it could be any number, and hold an input.
+    """
     assert yours.array is not None and expected.array is not None
     if np.iscomplexobj(yours.array) or np.iscomplexobj(expected.array):
         return None
@@ -216,7 +221,7 @@ def _relation(yours: Tensor, expected: Tensor) -> str | None:
         return "all zeros"
     scale = float((a * b).sum() / (b * b).sum()) if b.any() else 0.0
     if scale and same(scale * b):
-        return f"the expected one times {told_apart(scale, 1.0)[0]}"
+        return f"the expected one times {told_apart(scale, 1.0)[0]}" if visible else "the expected one times a factor"
     if same(b + float((a - b).mean())):
         return "the expected one plus a constant"
     for first, second in itertools.combinations(range(b.ndim), 2):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from grader.checking.calls import Call, function_call, scenario_call
+from grader.checking.proxy import room
 from grader.checking.session import Bench, ReloadError
 from grader.course import Lab
 from grader.errors import CourseError, GraderError
@@ -40,7 +41,8 @@ class Play:
         yours = None
         if self._with_student and not self._budget.exhausted:
             try:
-                answer = self._bench.hear_student(self._bench.ask_student(call, self._budget), self._budget)
+                worker = self._bench.ask_student(call, self._budget)
+                answer = self._bench.hear_student(worker, self._budget, lambda: room(self._bench.oracle.answer(call)))
                 yours = None if answer.error else answer.value
             except ReloadError:
                 self._with_student = False
@@ -61,10 +63,11 @@ def draw(bench: Bench, runnable: Iterable[str], on_fault: Callable[[str], None] 
     runnable = set(runnable)
     order = [task.id for task in lab.tasks]
     pictures: list[Picture] = []
+    budget = Budget(lab.manifest.limits.cpu_s)  # one for all of them
     try:
         for function in sorted(_figures(lab), key=lambda f: order.index(f.__figure__)):  # type: ignore[attr-defined]
             try:
-                pictures.append(_picture(bench, function, runnable))
+                pictures.append(_picture(bench, function, runnable, budget))
             except Exception as error:
                 if on_fault is None:
                     raise
@@ -76,9 +79,9 @@ def draw(bench: Bench, runnable: Iterable[str], on_fault: Callable[[str], None] 
     return pictures
 
 
-def _picture(bench: Bench, function: Callable[[Play], Any], runnable: set[str]) -> Picture:
+def _picture(bench: Bench, function: Callable[[Play], Any], runnable: set[str], budget: Budget) -> Picture:
     task: str = function.__figure__  # type: ignore[attr-defined]
-    play = Play(bench, task in runnable, Budget(bench.lab.manifest.limits.cpu_s))
+    play = Play(bench, task in runnable, budget)
     try:
         return to_record(task, function(play))
     except (ValueError, TypeError, AttributeError, KeyError, IndexError):

@@ -16,9 +16,9 @@ from grader.recipes import Recipe
 from grader.sandbox.client import Budget, Error, Worker
 from grader.sandbox.decode import ModelCall
 from grader.sandbox.values import Refused, Tensor
-from grader.sandbox.worker.frames import MAX_DATA
 
 CALL_CPU_S = 10.0
+MAX_GIVEN = 64 << 20  # bytes that the models of one play may be given; the judge keeps them until they are compared
 TOO_MANY = "TooManyCalls"
 
 
@@ -52,8 +52,8 @@ class PlayedModels:
         if len(log) >= most:
             says = f"stopped: the model was called more than {most} times, which no right code needs."
             return self._refuse(f"{says} Where does your loop end?")
-        if self._bytes > MAX_DATA:
-            return self._refuse(f"stopped: the model was given more than {MAX_DATA >> 20} MiB in all")
+        if self._bytes > MAX_GIVEN:
+            return self._refuse(f"stopped: the model was given more than {MAX_GIVEN >> 20} MiB in all")
         if not _travels((call.args, call.kwargs)):
             return _raised("TypeError", "a model takes tensors on the processor and plain values")
         names = self._known[call.model]["parameters"]

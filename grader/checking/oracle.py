@@ -33,6 +33,9 @@ class Oracle(Protocol):
     def forget(self) -> None:
         """Let go of the answers that are kept: none of them will be asked for again."""
 
+    def restart(self) -> None:
+        """Let go of the workers: they are gone. Answers stay."""
+
     def close(self) -> None:
         """End the workers."""
 
@@ -127,6 +130,11 @@ class LiveOracle:
         """Keep no answer."""
         self.answers.clear()
 
+    def restart(self) -> None:
+        """Start new workers when they are needed."""
+        self.close()
+        self._asked = None
+
     def close(self) -> None:
         """End both workers."""
         for worker in (self._reference, self._edited and self._edited[1]):
@@ -160,6 +168,9 @@ class RecordedOracle:
 
     def forget(self) -> None:
         """Keep everything: a recording is all there is."""
+
+    def restart(self) -> None:
+        """Do nothing: nothing runs."""
 
     def close(self) -> None:
         """Nothing runs."""

@@ -4,6 +4,7 @@ what came of each.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import time
 from collections import Counter
@@ -14,7 +15,7 @@ import pytest
 from _pytest.runner import runtestprotocol
 
 from grader.checking.keeps import keeps
-from grader.checking.proxy import Compare, Mismatch, Reference, Student, StudentError
+from grader.checking.proxy import Compare, Mismatch, Reference, Student, StudentError, room
 from grader.checking.repeat import Led, sentence, settle
 from grader.checking.sentences import error_sentence
 from grader.checking.session import Bench, CheckContext, Examination, Found, ReloadError, Verdict
@@ -25,6 +26,7 @@ from grader.results import OUR_FAULT, Evidence, Frame
 from grader.sandbox.client import Answer, Budget, Error
 from grader.submission import Submission
 
+ANOTHER_FORM = "What your code returns has not the form that is asked for: the check cannot read it."
 MAX_CODE = 200  # characters of a line that are quoted
 
 
@@ -251,15 +253,17 @@ class Sitting:
             worker = self.bench.ask_student(script[-1].call, self.bench.budget(task))
         except ReloadError:
             return False
-        answer = self.bench.hear_student(worker, self.bench.budget(task))
-        call = script[-1].call
-        return call.compare(answer, script[-1].expected).difference is None
+        expected, call = script[-1].expected, script[-1].call
+        answer = self.bench.hear_student(worker, self.bench.budget(task), lambda: room(expected))
+        return call.compare(answer, expected).difference is None
 
     def _can_repeat(self, budget: Budget) -> bool:
         """Tell whether a task's time is enough to load the file again, which must not cost the checks that follow.
 
         Where the process has ended, the next check needs a new one in any case.
         """
+        if not self.bench.may_load:
+            return False
         return not budget.exhausted and (not self.bench.has_worker or budget.spent < budget.cpu_s / 2)
 
     def _run_once(self, item: pytest.Item, nextitem: pytest.Item | None, mark: CheckMark, check_id: str) -> Verdict:
@@ -273,10 +277,35 @@ class Sitting:
         item._initrequest()  # type: ignore[attr-defined]  # fresh fixtures for the second run, as rerun plugins do
         started = time.monotonic()
         runtestprotocol(item, nextitem=nextitem, log=False)
-        verdict = self._verdict(self._exception, mark.visible)
+        exception = self._exception
+        if self._is_strange(exception) and self._reference_passes(item, nextitem):
+            detail = Evidence(yours=f"{type(exception).__name__}: {exception}")
+            verdict = Verdict("failed", ANOTHER_FORM, detail)
+        else:
+            verdict = self._verdict(exception, mark.visible)
         verdict.seconds = time.monotonic() - started
         verdict.output = "".join(self._context.output)
         return verdict
+
+    @staticmethod
+    def _is_strange(exception: BaseException | None) -> bool:
+        """Tell whether a check ended in a way that no check means to end."""
+        known = (Mismatch, StudentError, ReloadError, AssertionError, GraderError)
+        return exception is not None and not isinstance(exception, known)
+
+    def _reference_passes(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool:
+        """Tell whether the check passes where the reference answers in the student's place.
+
+        If so it is the student's answers that it cannot take; else it is our own check that is wrong.
+        """
+        context = self.context
+        self._context = dataclasses.replace(context, of_reference=True, script=[], output=[])
+        self._exception = None
+        item._initrequest()  # type: ignore[attr-defined]
+        runtestprotocol(item, nextitem=nextitem, log=False)
+        passes = self._exception is None
+        self._context = context
+        return passes
 
     def _verdict(self, exception: BaseException | None, visible: bool) -> Verdict:
         if exception is None:
@@ -303,13 +332,15 @@ class Sitting:
                 Evidence(
                     call=call and str(call), yours=f"{error.type}: {error.message}" if error.type else error.message
                 ),
-                frames_of(error, self._submission),
+                frames_of(error, self._submission)
+                if visible
+                else own_line(error, self._submission, self.bench.lab.task(self.context.task).functions),
             )
         if isinstance(exception, AssertionError):
             return Verdict("failed", str(exception) or "This does not hold for your code.")
         if isinstance(exception, GraderError):
             self.fault = exception
-        # Anything else is ours: an error in checks.py, or pytest-timeout's backstop.
+        # Anything else is ours: the check raises on the reference's answers too.
         detail = Evidence(yours=f"{type(exception).__name__}: {exception}")
         return Verdict("grader_error", OUR_FAULT, detail)
 
@@ -324,6 +355,20 @@ def frames_of(error: Error, submission: Submission) -> list[Frame]:
         for line, function, _ in error.frames
         if line <= len(lines)
     ]
+
+
+def own_line(error: Error, submission: Submission, functions: Sequence[str]) -> list[Frame]:
+    """Return what a hidden failure shows of a traceback: the innermost line of the task's own code, or nothing.
+
+    A worker may invent frames and lines, and tell a hidden input by them. One line of one function tells little.
+    """
+    lines = submission.lines()
+    for line, _, _ in reversed(error.frames):
+        for name in functions:
+            found = submission.definitions.get(name)
+            if found is not None and line in found.lines and line <= len(lines):
+                return [Frame(line=line, function=name, code=lines[line - 1].strip()[:MAX_CODE])]
+    return []
 
 
 def _mark(item: pytest.Item) -> CheckMark | None:

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 from grader.checking.calls import Call, Exchange, View, function_call, scenario_call
 from grader.checking.compare import Difference
 from grader.sandbox.client import Answer, Error
+from grader.sandbox.values import size
+
+LEAST_ROOM = 8 << 20  # bytes, where little or nothing is expected: inputs that were overwritten come back too
 
 if TYPE_CHECKING:
     from grader.checking.session import Bench, CheckContext
@@ -70,12 +73,18 @@ class Compare(_Side):
 
     def _do(self, call: Call) -> Any:
         oracle = self._bench.oracle
+        if self._context.of_reference:
+            answer = oracle.answer(call)
+            value = answer.calls if call.of_calls else answer.value
+            if call.view is not None and not answer.error:
+                call.view(value)
+            return value
         worker = self._bench.ask_student(call, self._bench.budget(self._context.task), self._context.memory_mib)
         oracle.ask(call)  # both run at the same time
-        yours = self._bench.student_answer(worker, self._context)
+        yours = self._bench.student_answer(worker, self._context, lambda: room(oracle.answer(call)))
         expected = oracle.answer(call)
         agreement = call.compare(yours, expected, self._context.subject)
-        self._context.note(call, yours, expected, agreement.difference is None, agreement.distance)
+        self._context.note(call, self._bench.keep(yours), expected, agreement.difference is None, agreement.distance)
         if yours.error and not (expected.error and agreement.difference is None):
             raise StudentError(yours.error, call)
         if agreement.difference:
@@ -87,9 +96,14 @@ class Student(_Side):
     """Calls the student's code alone and returns its value."""
 
     def _do(self, call: Call) -> Any:
+        if self._context.of_reference:
+            yours = self._bench.oracle.answer(call)
+            if yours.error:
+                raise StudentError(yours.error, call)
+            return yours.calls if call.of_calls else yours.value
         worker = self._bench.ask_student(call, self._bench.budget(self._context.task), self._context.memory_mib)
         yours = self._bench.student_answer(worker, self._context)
-        self._context.note(call, yours, None, True, 0.0)
+        self._context.note(call, self._bench.keep(yours), None, True, 0.0)
         if yours.error:
             raise StudentError(yours.error, call)
         return yours.calls if call.of_calls else yours.value
@@ -103,6 +117,11 @@ class Reference(_Side):
         if answer.error:
             raise RuntimeError(f"the reference raised {answer.error.type} on {call}")
         return answer.calls if call.of_calls else answer.value
+
+
+def room(expected: Answer) -> int:
+    """Return how many bytes of data may answer a call: a few times what the reference answers."""
+    return max(LEAST_ROOM, 4 * (size(expected.value) + size(expected.changed)))
 
 
 def exchange(context: CheckContext, call: Call, yours: Answer, expected: Answer | None, agrees: bool) -> Exchange:

@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import builtins
+from typing import TYPE_CHECKING
 
-from grader.checking.calls import Call
 from grader.sandbox.client import Error
 from grader.sandbox.view import ROOTS, Profile
+
+if TYPE_CHECKING:
+    from grader.checking.calls import Call
+
+# How a process ends, and where it is when its time is up, are numbers that a hidden input could be told by.
+_HIDDEN = {
+    "crashed": "The process ended.",
+    "timed_out": "The time ran out.",
+    "protocol": "Your code sent something that is not an answer.",
+}
 
 ALONE = "The grader sees this one file alone"
 
 
 def error_sentence(error: Error, visible: bool, libraries: Profile, call: Call | None = None) -> str:
     """Return the sentence; `libraries` is what the lab's files may import, `call` what was asked, if anything was."""
-    if error.kind == "protocol" and not visible:
-        return "Your code sent something that is not an answer."
     if error.kind != "raised":
-        return error.message
+        return error.message if visible else _HIDDEN[error.kind]
     if error.type == "Undefined":  # the worker's own: what is asked for was not there when the file had run
         return _ended(error.message) if visible else "Your file does not get as far as the function that is asked for."
     return f"{_raised(error, visible, call)} {_advice(error, libraries)}".rstrip()
 
 
 def _raised(error: Error, visible: bool, call: Call | None) -> str:
-    told = error.type if visible or _is_builtin(error.type) else "an exception"
+    told = error.type if visible else known_type(error.type)
     message = error.message.strip() if visible else ""
     if call is not None and call.request["op"] == "play" and not error.frames:
         # Whatever the scenario did, it did it with what the student's code had given or left behind.
@@ -48,6 +56,7 @@ def _advice(error: Error, libraries: Profile) -> str:
     return ""
 
 
-def _is_builtin(name: str) -> bool:
+def known_type(name: str) -> str:
+    """Return the name of one of Python's own exceptions; the student's code has worded all others."""
     found = getattr(builtins, name, None)
-    return isinstance(found, type) and issubclass(found, BaseException)
+    return name if isinstance(found, type) and issubclass(found, BaseException) else "an exception"

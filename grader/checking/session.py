@@ -6,7 +6,7 @@ submission on it and returns what happened, check by check, with the script of c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -20,9 +20,14 @@ from grader.course import Lab
 from grader.errors import GraderError, MachineError
 from grader.kit import SUBJECT, CheckMark
 from grader.results import Evidence, Frame, Outcome
-from grader.sandbox.client import Answer, Budget, Error, Worker
+from grader.sandbox.client import LOAD_CPU_S, Answer, Budget, Error, Worker
 from grader.sandbox.launcher import Limits, Sandbox
+from grader.sandbox.values import Refused, size
 from grader.submission import Submission
+
+ROOM = 16 << 20  # bytes of data in an answer that nothing is expected of
+MAX_KEPT = 64 << 20  # bytes of a submission's answers that wait for the diagnosis
+LOADED_TOO_LONG = "loading the file again and again has taken all the time there is for it"
 
 if TYPE_CHECKING:
     from grader.checking.collected import Checks
@@ -65,6 +70,7 @@ class CheckContext:
     tells: str | None = None
     memory_mib: int | None = None
     subject: str = SUBJECT
+    of_reference: bool = False  # the reference answers in the student's place: is it our check that is wrong?
     script: list[Exchange] = field(default_factory=list)
     output: list[str] = field(default_factory=list)
     distance: float = 0.0
@@ -111,6 +117,8 @@ class Bench:
         self._tight: Worker | None = None
         self._models: PlayedModels | None = None  # of the call that the student's worker has to answer
         self._trail: list[Call] = []  # what the worker of the moment has been asked
+        self._loading = Budget(LOAD_CPU_S)
+        self._kept = 0
         self._budgets: dict[str, Budget] = {}
         self._leading: dict[str, Budget] = {}
 
@@ -121,6 +129,8 @@ class Bench:
         self._end_tight()
         self._submission = submission
         cpu_s = self.lab.manifest.limits.cpu_s if self.trusted_cpu_s is None else self.trusted_cpu_s
+        self._loading = Budget(LOAD_CPU_S)
+        self._kept = 0
         self._budgets = {task.id: Budget(cpu_s) for task in self.lab.tasks}
         self._leading = {task.id: Budget(cpu_s) for task in self.lab.tasks}
         self._trail = []
@@ -133,6 +143,14 @@ class Bench:
         """End the student's worker; a trusted one stays for the next source."""
         if self.trusted_cpu_s is None or (self._worker is not None and not self._worker.alive):
             self._end_worker()
+
+    def replace_sandbox(self) -> None:
+        """Go on with a new zygote; every worker of the old one is gone."""
+        self._end_worker()
+        self._end_player()
+        self._end_tight()
+        self.oracle.restart()
+        self.sandbox.replace()
 
     def close(self) -> None:
         """End all workers but not the sandbox."""
@@ -158,10 +176,31 @@ class Bench:
         if self._worker is None or not self._worker.alive:
             self.dismiss()
             self._trail = []
-            self._worker, loaded = self._start(budget)
+            self._worker, loaded = self._load_again(self._start, budget)
             if loaded.error:
                 raise ReloadError(loaded.error)
         return self._worker
+
+    @property
+    def may_load(self) -> bool:
+        """Whether the file may be loaded once more; all its loads together have one budget."""
+        return not self._loading.exhausted
+
+    def _load_again(self, start: Callable[[Budget], tuple[Worker, Answer]], budget: Budget) -> tuple[Worker, Answer]:
+        if not self.may_load:
+            raise ReloadError(Error("", LOADED_TOO_LONG, (), None, "timed_out"))
+        wall_s, spent = budget.wall_s, budget.spent
+        worker, loaded = start(budget)
+        self._loading.charge(budget.spent - spent, budget.wall_s - wall_s)
+        return worker, loaded
+
+    def keep(self, answer: Answer) -> Answer:
+        """Return what is kept of an answer for the diagnosis: all of it, until a submission has filled its room."""
+        taken = size(answer.value) + size(answer.changed) + size(answer.calls)
+        if self._kept + taken > MAX_KEPT:
+            return replace(answer, value=Refused("too_large", "more data than is kept"), changed={}, calls={})
+        self._kept += taken
+        return answer
 
     def ask_student(self, call: Call, budget: Budget, memory_mib: int | None = None) -> Worker:
         """Send a call to the student's worker, and keep it in mind; loading the file anew spends `budget`.
@@ -177,11 +216,16 @@ class Bench:
         return worker
 
     def _held_to(self, memory_mib: int, budget: Budget) -> Worker:
-        assert self._submission is not None
+        source = self._submission
+        assert source is not None
         self._end_tight()
-        cpu_s = self.lab.manifest.limits.cpu_s
-        self._tight = self._started(self._submission.source, self._submission.filename, Limits(cpu_s, memory_mib, True))
-        loaded = self._tight.load(budget)
+        limits = Limits(self.lab.manifest.limits.cpu_s, memory_mib, True)
+
+        def start(budget: Budget) -> tuple[Worker, Answer]:
+            worker = self._started(source.source, source.filename, limits)
+            return worker, worker.load(budget)
+
+        self._tight, loaded = self._load_again(start, budget)
         if loaded.error:
             raise ReloadError(loaded.error)
         return self._tight
@@ -197,9 +241,9 @@ class Bench:
             self._models = PlayedModels(call, self._model_process)
         worker.ask(self._models.request if self._models else call.request)
 
-    def hear_student(self, worker: Worker, budget: Budget) -> Answer:
-        """Wait for the answer to what `ask_student` asked."""
-        answer = worker.answer(budget, self._models)
+    def hear_student(self, worker: Worker, budget: Budget, room: Callable[[], int] = lambda: ROOM) -> Answer:
+        """Wait for the answer, of `room` bytes of data, to what `ask_student` asked."""
+        answer = worker.answer(budget, self._models, room)
         if self.trusted_cpu_s is not None:
             return answer
         # What a student's process says of calls is worth nothing; what came through here is.
@@ -249,9 +293,9 @@ class Bench:
                 return "spent" if answer.error and answer.error.kind == "timed_out" else "ended"
         return "done"
 
-    def student_answer(self, worker: Worker, context: CheckContext) -> Answer:
-        """Wait for the student's answer within the task's budget and keep what was printed."""
-        answer = self.hear_student(worker, self.budget(context.task))
+    def student_answer(self, worker: Worker, context: CheckContext, room: Callable[[], int] = lambda: ROOM) -> Answer:
+        """Wait for the student's answer, of `room` bytes, within the task's budget and keep what was printed."""
+        answer = self.hear_student(worker, self.budget(context.task), room)
         if answer.output:
             context.output.append(answer.output)
         return answer
@@ -274,7 +318,7 @@ class Bench:
         cpu_s = cpu_s if self.trusted_cpu_s is None else 24 * 3600.0
         limits = Limits(cpu_s, self.lab.manifest.limits.memory_mib)
         worker = self._started(self._submission.source, self._submission.filename, limits)
-        return worker, worker.load(budget)
+        return worker, worker.load(budget or self._loading)
 
     def _started(self, source: bytes, filename: str, limits: Limits) -> Worker:
         scenarios = self.lab.scenarios
@@ -295,14 +339,21 @@ def examine(bench: Bench, submission: Submission, tasks: Sequence[str] | None = 
     from grader.checking.collected import Checks  # imports pytest
     from grader.checking.plugin import Sitting
 
-    sitting = Sitting(bench, submission, tasks)
     interrupted = False
-    try:
-        if bench.checks is None or bench.checks.closed:
-            bench.checks = Checks(bench.lab)
-        bench.checks.run(sitting)
-    except KeyboardInterrupt:
-        interrupted = True
+    for last in (False, True):
+        sitting = Sitting(bench, submission, tasks)
+        try:
+            if bench.checks is None or bench.checks.closed:
+                bench.checks = Checks(bench.lab)
+            bench.checks.run(sitting)
+        except KeyboardInterrupt:
+            interrupted = True
+        if not bench.sandbox.is_lost:
+            break
+        # Whatever ended the zygote: the next file needs one, and this one is asked once more.
+        bench.replace_sandbox()
+        if last or interrupted:
+            break
     if isinstance(sitting.fault, MachineError):  # nothing ran, and nothing would run for anybody else
         raise sitting.fault
     examination = sitting.examination()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from grader.cli.student import course_option, open_course
+from grader.cli.student import course_option, open_course, write_asked
 from grader.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,9 +32,7 @@ def _progress() -> tuple[Callable[[str], None], Callable[[], None]]:
 @click.option(
     "--json", "json_path", metavar="FILE", help="Write everything that was found as JSON; - for the terminal."
 )
-@click.option(
-    "--html", "html_path", metavar="FILE", type=click.Path(path_type=Path), help="Write the matrix as a page."
-)
+@click.option("--html", "html_path", metavar="FILE", help="Write the matrix as a page.")
 @click.option(
     "--task", "tasks", metavar="TASK", multiple=True, help="Only this task of the one LAB; may be given again."
 )
@@ -47,7 +45,7 @@ def audit_command(
     lab_ids: tuple[str, ...],
     tasks: tuple[str, ...],
     json_path: str | None,
-    html_path: Path | None,
+    html_path: str | None,
     quick: bool,
     jobs: int | None,
     course_dir: str | None,
@@ -93,11 +91,11 @@ def audit_command(
     if json_path == "-":
         click.echo(text, nl=False)
     elif json_path is not None:
-        Path(json_path).write_text(text, encoding="utf-8")
+        write_asked(json_path, text)
     if html_path is not None:
         from grader.authoring.matrix import matrix_page
 
-        html_path.write_text(matrix_page(found, course.templates), encoding="utf-8")
+        write_asked(html_path, matrix_page(found, course.templates))
     click.get_current_context().exit(0 if not any(one.faults for one in found) else 1)
 
 

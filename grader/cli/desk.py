@@ -4,57 +4,46 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
+from grader import outputs
+from grader.errors import SubmissionError
 from grader.results import LabResult
+from grader.submission import open_plain
+
+MAX_RESULT = 8 << 20  # what lies there may be anybody's
 
 
 def folder(name: str) -> Path:
     """Return `.grade/<name>/` (a lab, or `pages`) below the working directory, made on first use and ignored by git."""
-    top = Path.cwd() / ".grade"
-    top.mkdir(exist_ok=True)
-    ignore = top / ".gitignore"
-    if not ignore.exists():
-        ignore.write_text("*\n", encoding="utf-8")
-    inner = top / name
-    inner.mkdir(exist_ok=True)
-    return inner
-
-
-def write(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    with whole(path) as file:
-        file.write(text.encode())
-
-
-@contextlib.contextmanager
-def whole(path: Path) -> Iterator[BinaryIO]:
-    """Open a file to be written piece by piece; it takes its place when all of it is there, or never."""
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
-        yield file
-    part.replace(path)
+    top = outputs.folder(Path.cwd() / ".grade")
+    with contextlib.suppress(FileExistsError):
+        outputs.create(top / ".gitignore", "*\n")
+    return outputs.folder(top / name)
 
 
 def last_result(lab_id: str) -> LabResult | None:
     """Return the last result of a lab, or None where there is none that can be read."""
     path = Path.cwd() / ".grade" / lab_id / "result.json"
     try:
-        return LabResult.model_validate_json(path.read_bytes())
-    except (OSError, ValueError):
+        return LabResult.model_validate_json(_read(path))
+    except (SubmissionError, ValueError):
         return None
+
+
+def _read(path: Path) -> bytes:
+    with open_plain(path) as file:
+        return file.read(MAX_RESULT)
 
 
 def next_hint(lab_id: str, task: str, count: int) -> int:
     """Return the number of the hint to show now, counting from 1, and remember it."""
     try:
-        seen = json.loads((Path.cwd() / ".grade" / lab_id / "hints.json").read_text(encoding="utf-8"))
+        seen = json.loads(_read(Path.cwd() / ".grade" / lab_id / "hints.json"))
         shown = int(seen.get(task, 0))
-    except (OSError, ValueError, AttributeError):
+    except (SubmissionError, ValueError, AttributeError, TypeError, RecursionError):
         seen, shown = {}, 0
-    number = min(shown + 1, count)
+    number = max(1, min(shown + 1, count))
     with contextlib.suppress(OSError):  # where nothing can be kept, a hint is shown all the same
-        write(folder(lab_id) / "hints.json", json.dumps({**seen, task: number}))
+        outputs.write(folder(lab_id) / "hints.json", json.dumps({**seen, task: number}))
     return number

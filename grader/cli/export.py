@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from grader import outputs
 from grader.errors import UsageError
 
 if TYPE_CHECKING:
     from grader.cohort.gradebooks import Filled
     from grader.cohort.records import CohortResult, Row
     from grader.cohort.roster import Key
+
+MAX_NAME = 255  # bytes of one name of a file system
 
 FORMS = ["canvas", "moodle", "feedback", "gradescope", "names"]
 
@@ -48,13 +51,15 @@ def export_command(
         raise UsageError(f"{folder / KEY_FILE} is missing; it says who is who, and `grade cohort` wrote it there.")
     key = read_key(folder / KEY_FILE)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.parent.exists():
+            outputs.folder(target.parent)
         if form in ("canvas", "moodle"):
             filled = _filled(form, gradebook, column, target, cohort, key)
-            target.write_bytes(filled.data)
+            _write(target, filled.data)
             _tell(filled)
         elif form == "feedback":
-            gradebooks.write_feedback(target, cohort.found.layout, cohort.rows, key, _page_of(folder))
+            with outputs.whole(target) as file:
+                gradebooks.write_feedback(file, cohort.found.layout, cohort.rows, key, _page_of(folder))
         elif form == "gradescope":
             for row in cohort.rows:
                 if row.problem is not None and row.undecided:
@@ -68,7 +73,7 @@ def export_command(
             lines = [gradebooks.grades_head(tasks, named=True)]
             for row in cohort.rows:
                 lines += gradebooks.grades_lines(row, tasks, key)
-            target.write_bytes(gradebooks.csv_bytes(lines, bom=bom))
+            _write(target, gradebooks.csv_bytes(lines, bom=bom))
     except OSError as error:
         raise UsageError(f"{error.filename or target} cannot be read or written: {error.strerror}.") from None
     if cohort.found.unmatched:
@@ -120,6 +125,13 @@ def _write_results(target: Path, row: Row) -> None:
 
     # A submission's name was chosen by others; it is a folder's name here, never a path.
     name = re.sub(r"[/\\]|\A\.+", "_", row.submission)
-    (target / name).mkdir(parents=True, exist_ok=True)
+    if len(name.encode()) > MAX_NAME:
+        name = f"{name[:40]}-{row.student}"
+    outputs.folder(target)
     text = json.dumps(gradescope(row), ensure_ascii=False, indent=1)
-    (target / name / "results.json").write_text(text + "\n", encoding="utf-8")
+    outputs.write(outputs.folder(target / name) / "results.json", text + "\n")
+
+
+def _write(path: Path, data: bytes) -> None:
+    with outputs.whole(path) as file:
+        file.write(data)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from grader import __version__
+from grader import __version__, outputs
 from grader.cli.progress import shown
 from grader.cli.student import course_option, open_course
 from grader.errors import UsageError
@@ -108,7 +108,8 @@ def cohort_command(
     if target is None:
         raise UsageError("give the folder to write: -o OUT.")
     try:
-        (target / "students").mkdir(parents=True, exist_ok=True)
+        outputs.folder(target)
+        outputs.folder(target / "students")
     except OSError as error:
         raise UsageError(f"{target} cannot be made: {error.strerror}.") from None
     with Sources() as sources:
@@ -160,7 +161,7 @@ def _found_line(found: Found) -> str:
 
 def _show_mapping(found: Found) -> None:
     from grader.cohort.find import mapping
-    from grader.reports.words import clean_line
+    from grader.text import clean_line
 
     head = ("student", "submission", "file", "when", "note")
     table = [tuple(clean_line(cell) for cell in row) for row in (head, *mapping(found))]
@@ -262,7 +263,6 @@ def _publish(
     pictures: bool,
 ) -> CohortResult:
     """Write everything, one student after the other; each file whole or not at all."""
-    from grader.cli import desk
     from grader.cohort.gradebooks import csv_bytes, grades_head, grades_lines, items_table, told
     from grader.cohort.overrides import adjust
     from grader.cohort.records import CohortResult, FoundSummary
@@ -275,7 +275,7 @@ def _publish(
     tasks = [task.id for task in lab.tasks]
     names = ("cohort.json", "grades.csv", "items.csv")
     with contextlib.ExitStack() as stack:
-        file, grades, items = (stack.enter_context(desk.whole(target / name)) for name in names)
+        file, grades, items = (stack.enter_context(outputs.whole(target / name)) for name in names)
         grades.write(csv_bytes([grades_head(tasks)]))
         items.write(csv_bytes(items_table([])))
         summary = FoundSummary(
@@ -288,6 +288,7 @@ def _publish(
         head = CohortResult(
             lab=lab.id,
             title=lab.manifest.title,
+            course=lab.course,
             seed=fingerprint(course.seed),
             found=summary,
             rows=[],
@@ -311,20 +312,21 @@ def _publish(
             shown_pictures = drawn.pictures if drawn is not None else []
             own = row.model_copy(update={"submission": row.digest, "pictures": shown_pictures})
             page = student_page(own, page_url=None, hints=lab.hints, templates_dir=course.templates, notes=notes)
-            desk.write(target / "students" / f"{row.student}.html", page)
+            outputs.write(target / "students" / f"{row.student}.html", page)
             file.write((",\n" if number else "\n").encode() + row.model_dump_json().encode())
         environment = environment.model_copy(update={"isolation": dict(sorted(gathering.isolation.items()))})
         result = head.model_copy(update={"statistics": gathering.finish(found), "environment": environment})
         behind = result.model_dump_json(include={"statistics", "environment"})
         file.write(b"\n],\n" + behind.removeprefix("{").encode() + b"\n")
-    with desk.whole(target / "cohort.html") as page_file:
+    with outputs.whole(target / "cohort.html") as page_file:
         for text in cohort_page(result, lab.tasks, lines, course.templates, names):
             page_file.write(text.encode())
     return result
 
 
 def _summary(result: CohortResult, target: Path) -> int:
-    from grader.reports.words import PROBLEMS, clean_line
+    from grader.reports.words import PROBLEMS
+    from grader.text import clean_line
 
     attention = result.statistics.attention
     for one in attention[:SHOWN]:

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from grader import outputs
 from grader.errors import GraderError, SubmissionError, UsageError
-from grader.root import find_root, glance
+from grader.root import find_root, glance, passed_over
+from grader.text import clean_line
 
 if TYPE_CHECKING:
     from grader.course import Course, Lab
@@ -23,14 +25,26 @@ if TYPE_CHECKING:
 
 UNUSABLE = 3  # the exit code where no line of the file could be graded
 
-course_option = click.option("--course", "course_dir", metavar="DIR", help="The course; default: found above here.")
+course_option = click.option(
+    "--course", "course_dir", metavar="DIR", help="The course; default: $GRADE_COURSE, or the installed one."
+)
 
 
 def open_course(course_dir: str | None) -> Course:
     """Return the course to work on."""
     from grader.course import load
 
-    return load(find_root(course_dir))
+    return load(course_root(course_dir))
+
+
+def course_root(course_dir: str | None) -> Path:
+    """Return where the course lies; say so where there is another one here, which counts only when it is named."""
+    root = find_root(course_dir)
+    if course_dir is None and not os.environ.get("GRADE_COURSE") and (other := passed_over(root)) is not None:
+        click.echo(
+            f"note: the course in {clean_line(str(other))} is not used; --course or GRADE_COURSE names it.", err=True
+        )
+    return root
 
 
 @click.command("run")
@@ -65,7 +79,7 @@ def run_command(
     """Grade LAB. PATH is the file, or the folder that holds it; default: here."""
     from grader.submission import find, load
 
-    root = find_root(course_dir)
+    root = course_root(course_dir)
     seen = glance(root, lab_id)
     filename = f"{lab_id}.py"
     submission: Submission | None = None
@@ -131,7 +145,7 @@ def _graded(
         result = problem_result(lab, fingerprint(course.seed), filename, said)
         tell(result, json_path, verbose, quiet)
         if html_path is not None:
-            _write_asked(html_path, page_of(course, lab, result))
+            write_asked(html_path, page_of(course, lab, result))
         return result
     from grader.cli.interrupts import Interrupts
     from grader.grading import Job, drawable, grade, illustrate, open_bench, open_figure_bench
@@ -175,7 +189,7 @@ def _put_away(course: Course, lab: Lab, result: LabResult, html_path: str | None
     """Keep the result on the desk, and write the page where an option asks for it; return the desk's page."""
     report = keep(course, lab, result) if kept else None
     if html_path is not None:
-        _write_asked(html_path, page_of(course, lab, result))
+        write_asked(html_path, page_of(course, lab, result))
     return report
 
 
@@ -204,15 +218,13 @@ def tell(result: LabResult, json_path: str | None, verbose: int, quiet: bool) ->
         terminal.render(result, color=color, ascii=ascii_only, width=width, verbose=-1 if quiet else verbose), nl=False
     )
     if json_path is not None:
-        _write_asked(json_path, json.dumps(result))
+        write_asked(json_path, json.dumps(result))
 
 
-def _write_asked(path: str, text: str) -> None:
-    """Write a file that an option names."""
-    from grader.cli import desk
-
+def write_asked(path: str, text: str) -> None:
+    """Write a file that the command was asked for."""
     try:
-        desk.write(Path(path), text)
+        outputs.write(Path(path), text)
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}.") from None
 
@@ -244,8 +256,8 @@ def keep(course: Course, lab: Lab, result: LabResult) -> Path | None:
     try:
         folder = desk.folder(lab.id)
         write_pages(course)
-        desk.write(folder / "result.json", json.dumps(result))
-        desk.write(folder / "report.html", page_of(course, lab, result, f"../pages/{lab.id}.html"))
+        outputs.write(folder / "result.json", json.dumps(result))
+        outputs.write(folder / "report.html", page_of(course, lab, result, f"../pages/{lab.id}.html"))
     except OSError as error:
         click.echo(f"note: the result could not be kept in .grade/ ({error.strerror}).", err=True)
         return None
@@ -289,9 +301,9 @@ def start_command(lab_id: str, folder: Path, course_dir: str | None) -> None:
     lab = open_course(course_dir).lab(lab_id)
     target = folder / f"{lab_id}.py"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with target.open("x", encoding="utf-8") as file:  # "x": creating and looking are one step
-            file.write(lab.starter)
+        if folder != Path():
+            outputs.folder(folder)
+        outputs.create(target, lab.starter)
     except FileExistsError:
         raise UsageError(
             f"{target} is already there and stays as it is. Give another folder: grade start {lab_id} DIR"
@@ -335,8 +347,10 @@ def write_pages(course: Course) -> Path:
     folder = desk.folder("pages")
     for one in course.pages:
         target = folder / f"{one.name}.html"
-        if not target.exists() or target.stat().st_mtime < one.path.stat().st_mtime:
-            desk.write(target, page.lab_page(f"{one.name}: {one.title}", one.text, course.templates, course.links(one)))
+        if not target.exists() or target.lstat().st_mtime < one.path.stat().st_mtime:
+            outputs.write(
+                target, page.lab_page(f"{one.name}: {one.title}", one.text, course.templates, course.links(one))
+            )
     return folder
 
 
@@ -392,7 +406,6 @@ def repro_command(lab_id: str, check_id: str, path: Path, course_dir: str | None
 
     CHECK is an id from the report (lab01/add_noise.one_timestep) or its last part.
     """
-    from grader.cli import desk
     from grader.grading import Job, assess, open_bench
     from grader.reports import repro
     from grader.submission import find, load
@@ -415,7 +428,7 @@ def repro_command(lab_id: str, check_id: str, path: Path, course_dir: str | None
         raise UsageError(f"{check_id} made no call: {chosen[0].message}")
     name = chosen[0].id.rsplit(".", 1)[-1]
     target = Path.cwd() / f"repro_{lab_id}_{name}.py"
-    desk.write(target, repro.script(chosen[0], calls, file, lab.scenarios_path))
+    write_asked(str(target), repro.script(chosen[0], calls, file, lab.scenarios_path))
     click.echo(f"Wrote {target.name}. Run it: python {target.name}   (put breakpoint() where you want to look)")
 
 
@@ -440,15 +453,15 @@ def doctor_command() -> None:
     layers = probe()
     for layer, active in layers.items():
         click.echo(f"  ok  {layer}" if active is True else f"  --  {layer}: {active}")
-    _warn_of_the_example_seed()
     if not any(active is True for active in layers.values()):
         click.echo(
             "No isolation works here. Grade only code that you trust; marks that count come from a Linux machine."
         )
+    _name_the_course()
     click.get_current_context().exit(5 if missing else 0)
 
 
-def _warn_of_the_example_seed() -> None:
+def _name_the_course() -> None:
     from grader.seeds import EXAMPLE, WARNING
 
     try:
@@ -456,6 +469,7 @@ def _warn_of_the_example_seed() -> None:
     except GraderError as error:
         click.echo(f"  --  {error}")
         return
+    click.echo(f"Course: {course.mark}, in {course.root}")
     click.echo(f"  --  {WARNING}" if course.seed == EXAMPLE else "  ok  a seed of this course's own")
 
 

@@ -15,6 +15,7 @@ from typing import IO
 
 from grader.errors import SubmissionError, UsageError
 from grader.submission import MAX_BYTES, open_plain, read_capped
+from grader.text import clean_name
 
 MAX_MEMBERS = 200_000  # of what the instructor names
 MAX_INNER_MEMBERS = 2_000  # of what one student hands in
@@ -39,7 +40,7 @@ class Member:
     @property
     def name(self) -> str:
         """The file's own name, safe to print."""
-        return shown(self.parts[-1])
+        return clean_name(self.parts[-1])
 
     @property
     def is_junk(self) -> bool:
@@ -93,11 +94,6 @@ class Member:
             raise SubmissionError("bad_archive", f"{self.name} cannot be unpacked: {_reason(error)}.") from None
 
 
-def shown(name: str) -> str:
-    """Return a name that someone else chose so that it can be printed: no control, direction or broken characters."""
-    return "".join(char if char.isprintable() else "\ufffd" for char in name)
-
-
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[list[Member]]:
     """List what lies in the folder or zip file `path`; UsageError when it is neither."""
@@ -140,7 +136,7 @@ def _walk(folder: Path, parts: tuple[str, ...], seen: int) -> Iterator[Member]:
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:
-        refused = SubmissionError("unreadable", f"{shown(folder.name)} cannot be opened: {error.strerror}.")
+        refused = SubmissionError("unreadable", f"{clean_name(folder.name)} cannot be opened: {error.strerror}.")
         yield Member((*parts, ""), _never, refused)
         return
     for entry in entries:
@@ -190,7 +186,7 @@ def _name(info: zipfile.ZipInfo) -> str:
 
 def _refusal(info: zipfile.ZipInfo, raw: str) -> SubmissionError | None:
     """Say why a member is not read. Nothing is written anywhere, but who sends such names is shown, not served."""
-    name = shown(raw)
+    name = clean_name(raw)
     if raw.startswith("/") or raw[1:2] == ":" or ".." in raw.split("/"):
         return SubmissionError("unsafe_archive", f"{name} leads out of its archive.")
     if stat.S_ISLNK(info.external_attr >> 16):
@@ -203,7 +199,7 @@ def _refusal(info: zipfile.ZipInfo, raw: str) -> SubmissionError | None:
 
 
 def _link(name: str) -> SubmissionError:
-    return SubmissionError("symlink", f"{shown(name)} is a symbolic link; hand in the file itself.")
+    return SubmissionError("symlink", f"{clean_name(name)} is a symbolic link; hand in the file itself.")
 
 
 def _up_to(file: IO[bytes], limit: int, name: str) -> bytes:
@@ -214,7 +210,7 @@ def _up_to(file: IO[bytes], limit: int, name: str) -> bytes:
 
 
 def _reason(error: Exception) -> str:
-    return shown((getattr(error, "strerror", None) or str(error) or type(error).__name__).rstrip("."))
+    return clean_name((getattr(error, "strerror", None) or str(error) or type(error).__name__).rstrip("."))
 
 
 def _never() -> IO[bytes]:

@@ -19,6 +19,7 @@ from grader.digests import source_digest
 from grader.errors import SubmissionError, UsageError
 from grader.results import Problem
 from grader.submission import parse
+from grader.text import clean_name
 
 MAX_CANDIDATES = 50  # Python files of one student that are looked into when none has the lab's name
 
@@ -279,7 +280,7 @@ def _newest(files: Sequence[File], lab: Lab) -> tuple[File, list[File]]:
         top = [file for file in files if rank(file) == best]
         if len(top) == 1:
             return top[0], [file for file in files if file is not top[0]]
-    names = ", ".join("/".join(archives.shown(part) for part in file.member.parts) for file in files[:5])
+    names = ", ".join("/".join(clean_name(part) for part in file.member.parts) for file in files[:5])
     raise SubmissionError("several", f"several files could be the submission: {names}. Keep one, named {lab.id}.py.")
 
 

@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from grader.cohort.records import Row
 from grader.cohort.roster import Directory, Key, Person, is_no_student
@@ -74,9 +74,11 @@ def fill_moodle(template: bytes, name: str, rows: Sequence[Row], key: Key) -> Fi
     return Filled(sheet.render(), *filled)
 
 
-def write_feedback(path: Path, layout: str, rows: Iterable[Row], key: Key, page: Callable[[Row], bytes]) -> None:
+def write_feedback(
+    file: Path | IO[bytes], layout: str, rows: Iterable[Row], key: Key, page: Callable[[Row], bytes]
+) -> None:
     """Write the archive that an LMS takes back: each student's page under the name the submission came with."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for row in rows:
             known = key.students.get(row.student)
             name = known.submission if known and known.submission else row.student

@@ -14,10 +14,11 @@ from typing import Any
 
 import yaml
 
-from grader.cohort.archives import MAX_INNER_BYTES, Member, shown
+from grader.cohort.archives import MAX_INNER_BYTES, Member
 from grader.cohort.records import Layout
 from grader.cohort.roster import Person
 from grader.errors import SubmissionError, UsageError
+from grader.text import clean_name
 
 METADATA = "submission_metadata.yml"
 MAX_METADATA = 64 << 20  # Gradescope puts every result of every attempt into it
@@ -90,7 +91,7 @@ def sort(members: Sequence[Member], path: Path, layout: str, lab_id: str, zone: 
     members = [m for m in members if not m.leads_out]
     members, wrapper = _unwrapped(members)
     root = path.joinpath(*wrapper) if path.is_dir() else None
-    ignored += sorted({shown(m.parts[0]) for m in members if m.below_top_junk})
+    ignored += sorted({clean_name(m.parts[0]) for m in members if m.below_top_junk})
     # Junk inside a student's folder is left out without a word: nobody wants 300 lines about .DS_Store. Where there is
     # nothing else, the folder stays: a student without a file.
     members = [m.marker() if m.is_junk else m for m in members if not m.below_top_junk]
@@ -186,14 +187,14 @@ def _folders(members: Sequence[Member], ignored: list[str]) -> list[Handed]:
     for top, group in groups.items():
         code = re.search(r"\.(py|ipynb|zip)\Z", top, re.IGNORECASE)
         if top in alone and len(alone) < len(groups) and not code and group[0].refused is None:
-            ignored.append(shown(top))
+            ignored.append(clean_name(top))
         else:
             handed.append(_folder(top, group))
     return handed
 
 
 def _folder(name: str, members: list[Member], note: str = "") -> Handed:
-    attempt = Attempt(name, shown(name), _inside(members), notes=[note] if note else [])
+    attempt = Attempt(name, clean_name(name), _inside(members), notes=[note] if note else [])
     label = re.sub(r"\.(py|zip)\Z", "", name) if len(members[0].parts) == 1 else name
     return Handed(f"folder:{name}", [Person()], [attempt], label)
 
@@ -212,8 +213,8 @@ def _canvas(members: Sequence[Member]) -> list[Handed]:
         attempt = one.attempts[0]
         attempt.late = attempt.late or found["late"] is not None
         one.earlier = max(one.earlier, again)
-        name = shown(found["stem"] + (found["ext"] or ""))
-        whole = f"{uid}_{found['sub']}_{shown(found['stem'])}{f'-{again}' if again else ''}{found['ext'] or ''}"
+        name = clean_name(found["stem"] + (found["ext"] or ""))
+        whole = f"{uid}_{found['sub']}_{clean_name(found['stem'])}{f'-{again}' if again else ''}{found['ext'] or ''}"
         for member in group:
             if not member.is_folder:
                 filename = name if len(member.parts) == 1 else member.name
@@ -240,9 +241,11 @@ def _moodle(members: Sequence[Member], ignored: list[str]) -> list[Handed]:
         # Team work, and what was exported for one group: "Group A-Ricky Dindial".
         grouped = re.fullmatch(r".*-(?P<name>[^-]+ .+)", found["name"])
         label = grouped["name"] if grouped else ""
-        one = handed.setdefault(pid, Handed(f"moodle:{pid}", [person], [Attempt(folder, shown(bare))], label))
+        one = handed.setdefault(pid, Handed(f"moodle:{pid}", [person], [Attempt(folder, clean_name(bare))], label))
         for file in _inside(group):
-            one.attempts[0].files.append(File(file.member, shown(rest) if rest and folder != top else file.filename))
+            one.attempts[0].files.append(
+                File(file.member, clean_name(rest) if rest and folder != top else file.filename)
+            )
     return list(handed.values())
 
 
@@ -258,7 +261,7 @@ def _gradescope(members: Sequence[Member], ignored: list[str]) -> list[Handed]:
         ] or [Person()]
         # A new attempt has a new number; the group stays the group.
         identity = "+".join(sorted(p.email or p.sid or p.name for p in people)) or top
-        attempt = Attempt(top, shown(top), _inside(groups.pop(top, [])), _moment(about.get(":created_at")))
+        attempt = Attempt(top, clean_name(top), _inside(groups.pop(top, [])), _moment(about.get(":created_at")))
         handed.append(Handed(f"gradescope:{identity}", people, [attempt]))
         handed[-1].earlier = max(0, len(_dicts(about.get(":history"))))
     return handed + [_folder(top, group, f"{METADATA} does not know it.") for top, group in groups.items()]
@@ -353,14 +356,14 @@ def _repositories(
     handed = []
     for top, group in _by_top(members).items():
         if len(group[0].parts) == 1:
-            ignored.append(shown(top))
+            ignored.append(clean_name(top))
             continue
         user = re.sub(rf"\A(?:{slug}|.*?{lab_id}[^-]*)-", "", top, count=1, flags=re.IGNORECASE) if classroom else top
         git = root / top / ".git" if root is not None else None
         if git is not None and git.is_dir() and not git.is_symlink():
             attempts = _attempts(git, top)
         else:
-            attempts = [Attempt(top, shown(top), _inside(group))]
+            attempts = [Attempt(top, clean_name(top), _inside(group))]
         handed.append(Handed(f"git:{user}", [Person(login=user)], attempts, user))
     return handed
 
@@ -374,16 +377,16 @@ def _attempts(git: Path, name: str) -> list[Attempt]:
         found = _TAG.match(tag)
         # The tag's name is the server's word; one that names another commit than its own was made by hand.
         if found is None or not commits[-1].startswith(found["commit"]):
-            notes.append(f"The tag {shown(tag)} does not name the commit it is on; it was left out.")
+            notes.append(f"The tag {clean_name(tag)} does not name the commit it is on; it was left out.")
             continue
         try:
             at = datetime(*(int(found[number]) for number in range(1, 7)), tzinfo=UTC)  # type: ignore[misc,arg-type]
         except ValueError:
-            notes.append(f"The tag {shown(tag)} holds no date; it was left out.")
+            notes.append(f"The tag {clean_name(tag)} holds no date; it was left out.")
             continue
-        attempts.append(Attempt(name, shown(name), _tree(git, commits[-1]), at))
+        attempts.append(Attempt(name, clean_name(name), _tree(git, commits[-1]), at))
     if not attempts:
-        head = Attempt(name, shown(name), _tree(git, "HEAD"))
+        head = Attempt(name, clean_name(name), _tree(git, "HEAD"))
         head.notes.append("It has no submit tag: its last commit was taken; when that was pushed is not known.")
         attempts = [head]
     for attempt in attempts:
@@ -401,11 +404,17 @@ def _tree(git: Path, commit: str) -> list[File]:
         parts = tuple(raw.decode("utf-8", "backslashreplace").split("/"))
         refused = None
         if mode == "120000":
-            refused = SubmissionError("symlink", f"{shown(parts[-1])} is a symbolic link; hand in the file itself.")
+            refused = SubmissionError(
+                "symlink", f"{clean_name(parts[-1])} is a symbolic link; hand in the file itself."
+            )
         elif not size.isdecimal():
-            refused = SubmissionError("unreadable", f"{shown(parts[-1])} is missing from the clone; clone it again.")
+            refused = SubmissionError(
+                "unreadable", f"{clean_name(parts[-1])} is missing from the clone; clone it again."
+            )
         elif int(size) > MAX_INNER_BYTES:  # git would hand over all of it at once
-            refused = SubmissionError("too_large", f"{shown(parts[-1])} is larger than {MAX_INNER_BYTES >> 20} MiB.")
+            refused = SubmissionError(
+                "too_large", f"{clean_name(parts[-1])} is larger than {MAX_INNER_BYTES >> 20} MiB."
+            )
         member = Member(
             parts,
             lambda blob=blob: BytesIO(_git(git, "cat-file", "blob", blob)),  # type: ignore[misc]

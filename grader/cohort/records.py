@@ -192,6 +192,7 @@ class CohortResult(Model):
     format_version: int = FORMAT_VERSION
     lab: str
     title: str
+    course: str = ""  # title, version and digest
     seed: str  # a fingerprint: the seed itself is a secret
     found: FoundSummary
     rows: list[Row]

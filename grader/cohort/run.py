@@ -168,7 +168,8 @@ class Cohort:
         result = merge(self._order, (self._parts(entry.source) | failed).values())
         if result is None:
             raise InternalError(f"the parts of {entry.submission}'s result do not fit together; use --regrade.")
-        return result
+        # What is kept was judged by the same checks as those of today, though perhaps not by the same pages.
+        return result.model_copy(update={"course": self.lab.course})
 
 
 def _not_graded(lab: Lab, seed: str, filename: str, fault: str) -> LabResult:

@@ -19,6 +19,7 @@ from grader.reports import words
 from grader.reports.chart import linear_ticks
 from grader.reports.html import anchor
 from grader.reports.pages import environment, script, stylesheet
+from grader.text import clean, clean_line
 
 BINS = 20
 LEFT, BOTTOM, TOP = 44, 40, 20
@@ -90,12 +91,13 @@ def _view(cohort: CohortResult, tasks: Sequence[Task], lines: Sequence[Line]) ->
     for number, named in enumerate(shown.named):
         for student in named.students:
             numbers.setdefault(student, []).append(number)
-    titles = {task.id: words.clean_line(task.title) for task in tasks}
+    titles = {task.id: clean_line(task.title) for task in tasks}
     shared = [one for one in shown.clusters if len(one.students) > 1]
     lacking = next((one.isolation for one in lines if one.isolation), None)
     return {
-        "lab": words.clean_line(cohort.lab),
-        "title": words.clean_line(cohort.title),
+        "lab": clean_line(cohort.lab),
+        "title": clean_line(cohort.title),
+        "course": clean_line(cohort.course),
         "seed": cohort.seed,
         "submissions": shown.students,
         "roster": len(lines) + len(cohort.found.unmatched),
@@ -110,7 +112,7 @@ def _view(cohort: CohortResult, tasks: Sequence[Task], lines: Sequence[Line]) ->
         "isolation": lacking,
         "attention": [_attention(one.kind, one.says, one.students) for one in shown.attention[:ATTENTION]],
         "attention_more": max(0, len(shown.attention) - ATTENTION),
-        "ignored": _who([words.clean_line(name) for name in cohort.found.ignored], pages=False),
+        "ignored": _who([clean_line(name) for name in cohort.found.ignored], pages=False),
         "histogram": _histogram(finals, possible),
         "tasks": [
             _task(rate, n, task, cohort) for n, (rate, task) in enumerate(zip(shown.tasks, tasks, strict=True), 1)
@@ -121,9 +123,9 @@ def _view(cohort: CohortResult, tasks: Sequence[Task], lines: Sequence[Line]) ->
         "named": [
             {
                 "number": number,
-                "ids": " or ".join(words.clean_line(id) for id in named.misconceptions),
+                "ids": " or ".join(clean_line(id) for id in named.misconceptions),
                 "task": titles.get(named.task, named.task),
-                "says": words.shorten(words.clean(named.says), 300),
+                "says": words.shorten(clean(named.says), 300),
                 "count": len(named.students),
                 "share": round(100 * len(named.students) / max(1, shown.students), 1),
                 "who": _who(named.students),
@@ -133,7 +135,7 @@ def _view(cohort: CohortResult, tasks: Sequence[Task], lines: Sequence[Line]) ->
         "clusters": [
             {
                 "task": titles.get(one.task, one.task),
-                "says": words.shorten(words.clean_line(one.says), 300),
+                "says": words.shorten(clean_line(one.says), 300),
                 "signature": one.signature,
                 "count": len(one.students),
                 "who": _who(one.students),
@@ -186,7 +188,7 @@ def _who(students: Sequence[str], *, pages: bool = True) -> dict[str, Any]:
 
 def _attention(kind: str, says: str, students: Sequence[str]) -> dict[str, Any]:
     heading = words.PROBLEMS.get(kind)
-    text = words.clean_line(says)
+    text = clean_line(says)
     return {
         "icon": ICONS.get(kind, "crash"),
         "text": f"{heading}: {text}" if heading and text else heading or text,
@@ -196,7 +198,7 @@ def _attention(kind: str, says: str, students: Sequence[str]) -> dict[str, Any]:
 
 def _rate(rate: Rate) -> dict[str, Any]:
     return {
-        "id": words.clean_line(rate.id),
+        "id": clean_line(rate.id),
         "difficulty": _coefficient(rate.difficulty),
         "discrimination": _coefficient(rate.discrimination),
         "low": is_low(rate),
@@ -225,9 +227,9 @@ def _task(rate: Rate, number: int, task: Task, cohort: CohortResult) -> dict[str
     return {
         **_rate(rate),
         "number": number,
-        "title": words.clean_line(task.title),
+        "title": clean_line(task.title),
         "possible": words.points(task.points),
-        "top": words.clean_line(" or ".join(mistakes[0].misconceptions)) if mistakes else "",
+        "top": clean_line(" or ".join(mistakes[0].misconceptions)) if mistakes else "",
         "top_count": len(mistakes[0].students) if mistakes else 0,
     }
 

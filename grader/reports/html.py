@@ -12,6 +12,7 @@ from grader.reports import words
 from grader.reports.chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, layout
 from grader.reports.pages import environment, stylesheet
 from grader.results import CheckResult, Frame, LabResult, Picture, TaskResult, for_student
+from grader.text import clean, clean_line
 
 STATE_CLASS = {
     "passed": "pass",
@@ -61,28 +62,29 @@ def student_page(
     result = for_student(result)
     css, css_hash = stylesheet(templates_dir, "tokens.css", "student.css")
     template = environment(templates_dir).get_template("student.html")
-    told = [words.shorten(words.clean_line(says), MAX_TEXT) for says in notes]
+    told = [words.shorten(clean_line(says), MAX_TEXT) for says in notes]
     return template.render(css=css, css_hash=css_hash, notes=told, **_view(result, page_url, hints)) + "\n"
 
 
 def _view(result: LabResult, page_url: str | None, hints: dict[str, list[str]]) -> dict[str, Any]:
     rooms = {"output": OUTPUT_ROOM, "text": TEXT_ROOM, "pictures": PICTURE_ROOM}
-    filename = words.shorten(words.clean_line(result.filename), 80)
+    filename = words.shorten(clean_line(result.filename), 80)
     tasks = [_task(n, task, result, page_url, hints.get(task.id, []), rooms) for n, task in enumerate(result.tasks, 1)]
     first = words.next_task(result) if result.problem is None else None
     first_checks = words.checks_of(result, first) if first else []
     return {
-        "lab": words.clean_line(result.lab),
-        "lab_title": words.clean_line(result.title),
+        "lab": clean_line(result.lab),
+        "lab_title": clean_line(result.title),
         "filename": filename,
-        "submission": words.clean_line(result.submission),
+        "submission": clean_line(result.submission),
+        "course": clean_line(result.course),
         "earned": words.points(result.score.earned),
         "possible": words.points(result.score.possible),
         "full_marks": words.full_marks(result),
         "drawn": _drawn(tasks) if words.full_marks(result) else None,
         "ungraded": [task["title"] for task in tasks if task["state"] == "ours"],
         "tasks": tasks,
-        "quote": words.clean_line((first_checks or result.checks)[0].id) if result.checks else None,
+        "quote": clean_line((first_checks or result.checks)[0].id) if result.checks else None,
         "passed": sum(task["state"] == "pass" for task in tasks),
         "first": next((task for task in tasks if first is not None and task["id"] == first.id), None),
         "bar": {"width": BAR_WIDTH, "blocks": _bar(result.tasks)},
@@ -143,10 +145,10 @@ def _problem(result: LabResult) -> dict[str, Any] | None:
     """Split the problem's message: its first line is the sentence, the rest is shown as code."""
     if result.problem is None or not words.unusable(result):
         return None
-    sentence, _, code = words.shorten(words.clean(result.problem.message).strip("\n"), MAX_TEXT).partition("\n")
+    sentence, _, code = words.shorten(clean(result.problem.message).strip("\n"), MAX_TEXT).partition("\n")
     kind = result.problem.kind
     return {
-        "heading": words.PROBLEMS.get(kind, words.clean_line(kind).replace("_", " ").capitalize()),
+        "heading": words.PROBLEMS.get(kind, clean_line(kind).replace("_", " ").capitalize()),
         "sentence": sentence,
         "code": code.rstrip(),
         "line": result.problem.line,
@@ -157,7 +159,7 @@ def _stopped(result: LabResult) -> dict[str, str] | None:
     """Say why grading ended early, where the file is not to blame."""
     if result.problem is None or words.unusable(result):
         return None
-    return {"heading": words.STOPPED[result.problem.kind], "sentence": words.clean(result.problem.message)}
+    return {"heading": words.STOPPED[result.problem.kind], "sentence": clean(result.problem.message)}
 
 
 def _environment(result: LabResult) -> dict[str, Any] | None:
@@ -165,10 +167,10 @@ def _environment(result: LabResult) -> dict[str, Any] | None:
     if env is None:
         return None
     libraries = [f"{name} {version}" for name, version in sorted(env.libraries.items())]
-    on = [words.clean_line(layer) for layer, state in sorted(env.sandbox.items()) if state is True]
+    on = [clean_line(layer) for layer, state in sorted(env.sandbox.items()) if state is True]
     return {
-        "graded_at": words.clean_line(env.graded_at),
-        "when": words.when(words.clean_line(env.graded_at)),
+        "graded_at": clean_line(env.graded_at),
+        "when": words.when(clean_line(env.graded_at)),
         "versions": ", ".join([f"alphabar {env.grader}", f"Python {env.python}", *libraries, env.platform]),
         "isolation": env.isolation,
         "layers": words.joined(on),
@@ -189,9 +191,9 @@ def _cost(text: str) -> int:
 
 def _fitting(text: str, most: int, rooms: dict[str, int]) -> str:
     """Clean and shorten a text; when the page is nearly full, to little."""
-    shown = words.shorten(words.clean(text).strip("\n"), most)
+    shown = words.shorten(clean(text).strip("\n"), most)
     if _cost(shown) > rooms["text"]:
-        shown = words.shorten(words.clean(text).strip("\n"), 100)
+        shown = words.shorten(clean(text).strip("\n"), 100)
     rooms["text"] -= _cost(shown)
     return shown
 
@@ -207,13 +209,13 @@ def _task(
     checks = words.checks_of(result, task)
     state = STATE_CLASS[task.state]
     seen: dict[Any, str] = {}
-    shown = [_check(check, words.clean_line(result.filename), seen, rooms) for check in checks]
+    shown = [_check(check, clean_line(result.filename), seen, rooms) for check in checks]
     return {
         "n": n,
         "id": task.id,
         "anchor": anchor(task.id),
-        "title": words.clean_line(task.title),
-        "function": words.clean_line(task.function),
+        "title": clean_line(task.title),
+        "function": clean_line(task.function),
         "line": task.line,
         "earned": words.points(task.earned),
         "possible": words.points(task.possible),
@@ -226,7 +228,7 @@ def _task(
         "checks": shown,
         "hidden": sum(not check.visible for check in checks),
         "pictures": _pictures(task, result.pictures, rooms) if state != "none" else [],
-        "hints": [words.clean(hint) for hint in hints] if state not in ("pass", "ours") else [],
+        "hints": [clean(hint) for hint in hints] if state not in ("pass", "ours") else [],
     }
 
 
@@ -234,19 +236,17 @@ def _diagnosis(task: TaskResult, page_url: str | None) -> dict[str, Any] | None:
     if task.diagnosis is None:
         return None
     return {
-        "says": words.shorten(words.clean(task.diagnosis.says), MAX_TEXT),
-        "facts": words.shorten(words.clean_line(" ".join(task.diagnosis.facts)), MAX_TEXT),
-        "explanations": [[words.clean_line(id) for id in ids] for ids in task.diagnosis.misconceptions],
-        "links": [(f"{page_url}#{quote(see)}", see) for see in map(words.clean_line, task.diagnosis.see)]
-        if page_url
-        else [],
+        "says": words.shorten(clean(task.diagnosis.says), MAX_TEXT),
+        "facts": words.shorten(clean_line(" ".join(task.diagnosis.facts)), MAX_TEXT),
+        "explanations": [[clean_line(id) for id in ids] for ids in task.diagnosis.misconceptions],
+        "links": [(f"{page_url}#{quote(see)}", see) for see in map(clean_line, task.diagnosis.see)] if page_url else [],
     }
 
 
 def _check(check: CheckResult, filename: str, seen: dict[Any, str], rooms: dict[str, int]) -> dict[str, Any]:
     """Return one check for the page. A traceback that an earlier check of the task showed is only referred to."""
-    message = words.clean(check.message or "").strip()
-    title = words.clean_line(check.title)
+    message = clean(check.message or "").strip()
+    title = clean_line(check.title)
     same_as = None
     frames: list[dict[str, Any]] = []
     if check.outcome != "passed" and check.frames:
@@ -256,7 +256,7 @@ def _check(check: CheckResult, filename: str, seen: dict[Any, str], rooms: dict[
     if same_as is None and check.outcome != "passed":
         frames = _frames(check.frames, filename, rooms)
     return {
-        "id": words.clean_line(check.id),
+        "id": clean_line(check.id),
         "anchor": anchor(check.id),
         "title": title,
         "state": OUTCOME_CLASS[check.outcome],
@@ -285,7 +285,7 @@ def _frames(frames: list[Frame], filename: str, rooms: dict[str, int]) -> list[d
         if frame is None
         else {
             "more": None,
-            "where": _fitting(f"{filename}, line {frame.line}, in {words.clean_line(frame.function)}", 200, rooms),
+            "where": _fitting(f"{filename}, line {frame.line}, in {clean_line(frame.function)}", 200, rooms),
             "line": frame.line,
             "code": _fitting(frame.code, MAX_LINE, rooms),
         }
@@ -319,7 +319,7 @@ def _evidence(check: CheckResult, rooms: dict[str, int]) -> dict[str, Any] | Non
 
 def _output(output: str, seen: dict[Any, str], rooms: dict[str, int]) -> dict[str, str] | None:
     """Return what the code printed, once for equal outputs, as long as the page has room."""
-    text = words.clean(output).rstrip()
+    text = clean(output).rstrip()
     if not text or ("output", text) in seen:
         return None
     seen["output", text] = text

@@ -17,7 +17,7 @@ from markdown_it.token import Token
 from markupsafe import Markup
 
 from grader.reports.pages import environment, stylesheet
-from grader.reports.words import clean, clean_line
+from grader.text import clean, clean_line
 
 
 def slug(heading: str) -> str:

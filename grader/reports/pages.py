@@ -11,7 +11,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from grader.reports.words import clean
+from grader.text import clean
 
 
 def ticks(text: str) -> Markup:

@@ -9,6 +9,7 @@ import click
 
 from grader.reports import words
 from grader.results import CheckResult, LabResult, TaskResult
+from grader.text import clean, clean_line
 
 # state or outcome -> (symbol, ASCII symbol, colour)
 SYMBOLS = {
@@ -70,7 +71,7 @@ class _Page:
     def wrap(self, text: str, indent: str, fg: str | None = None, dim: bool = False, most: int = 12) -> None:
         """Write a text of one or several lines, wrapped between words; ids and paths are never broken."""
         written = 0
-        for line in words.clean(text).strip("\n").split("\n"):
+        for line in clean(text).strip("\n").split("\n"):
             for part in textwrap.wrap(
                 line, self.width - len(indent), break_long_words=False, break_on_hyphens=False
             ) or [""]:
@@ -89,7 +90,7 @@ class _Page:
 
 def _plain(text: str) -> str:
     """Return author's text without the backticks that mark code."""
-    return words.clean(text).replace("`", "")
+    return clean(text).replace("`", "")
 
 
 def _score(task: TaskResult) -> str:
@@ -106,8 +107,8 @@ def render(result: LabResult, *, color: bool, ascii: bool, width: int, verbose: 
     if verbose < 0:
         _ending(page, result, say_isolation=True)
         return page.text()
-    filename = words.clean_line(result.filename)
-    page.spread(f"{words.clean_line(result.lab)}  {words.clean_line(result.title)}", filename, True)
+    filename = clean_line(result.filename)
+    page.spread(f"{clean_line(result.lab)}  {clean_line(result.title)}", filename, True)
     page.add()
     if words.unusable(result):
         _problem(page, result, filename)
@@ -115,9 +116,11 @@ def render(result: LabResult, *, color: bool, ascii: bool, width: int, verbose: 
         _tasks(page, result, filename, verbose)
     page.add()
     if result.problem is not None and not words.unusable(result):
-        page.wrap(f"{words.STOPPED[result.problem.kind]}. {words.clean(result.problem.message)}", "  ", fg="cyan")
+        page.wrap(f"{words.STOPPED[result.problem.kind]}. {clean(result.problem.message)}", "  ", fg="cyan")
         page.add()
     _isolation(page, result)
+    if result.course:
+        page.add("  ", page.style(clean_line(result.course), dim=True))
     _ending(page, result)
     return page.text()
 
@@ -130,7 +133,7 @@ def _tasks(page: _Page, result: LabResult, filename: str, verbose: int) -> None:
         title = titles[task.id] if len(titles[task.id]) <= column else titles[task.id][: column - 1] + "…"
         place = ""
         if task.state != "passed":
-            place = words.clean_line(task.function) + (f", line {task.line}" if task.line else "")
+            place = clean_line(task.function) + (f", line {task.line}" if task.line else "")
         page.add(
             "  ",
             page.symbol(task.state),
@@ -176,9 +179,9 @@ def _check(page: _Page, check: CheckResult, filename: str, verbose: int, before:
         page.add(inner, line)
     if check.outcome == "grader_error":
         page.wrap(words.OUR_FAULT, inner, fg="cyan")
-        page.add(inner, page.style(words.clean_line(check.id), dim=True))
+        page.add(inner, page.style(clean_line(check.id), dim=True))
         return
-    message = words.shorten(words.clean(check.message or ""), 1200)
+    message = words.shorten(clean(check.message or ""), 1200)
     told = (message, tuple((frame.line, frame.code) for frame in check.frames))
     if message and told in before:
         page.add(inner, page.style("the same as above", dim=True))
@@ -191,7 +194,7 @@ def _check(page: _Page, check: CheckResult, filename: str, verbose: int, before:
             page.add(
                 inner,
                 page.style(f"{filename}:{frame.line}", fg="magenta"),
-                f"  {words.shorten(words.clean_line(frame.code), 160)}",
+                f"  {words.shorten(clean_line(frame.code), 160)}",
             )
         if message:
             page.wrap(message, inner, fg="magenta" if check.outcome in ("crashed", "timed_out") else None)
@@ -200,10 +203,10 @@ def _check(page: _Page, check: CheckResult, filename: str, verbose: int, before:
     if check.unstable:
         page.wrap("Run twice, this check gave two verdicts; the second counts.", inner, dim=True)
     if verbose > 0:
-        page.add(inner, page.style(words.clean_line(check.id), dim=True))
+        page.add(inner, page.style(clean_line(check.id), dim=True))
     if verbose > 1 and check.visible and check.output.strip():
         page.add(inner, page.style("what your code printed:", dim=True))
-        for line in words.cap(words.clean(check.output), 8_000, 40).split("\n"):
+        for line in words.cap(clean(check.output), 8_000, 40).split("\n"):
             page.add(inner, "| ", line)
 
 
@@ -215,7 +218,7 @@ def _evidence(page: _Page, check: CheckResult, indent: str, verbose: int) -> Non
     if evidence.in_tolerances is not None:
         found.append(f"{words.number(evidence.in_tolerances)} times the tolerance")
     if evidence.where and evidence.where.startswith("["):  # a path in the answer; anything else the message says
-        found.append(f"first difference at {words.clean(evidence.where).replace(' ', '')}")
+        found.append(f"first difference at {clean(evidence.where).replace(' ', '')}")
     if found:
         page.wrap(", ".join(found), indent, dim=True)
     if verbose > 0:
@@ -225,16 +228,16 @@ def _evidence(page: _Page, check: CheckResult, indent: str, verbose: int) -> Non
             ("expected  ", evidence.expected),
         ):
             if text:
-                page.wrap(label + words.shorten(words.clean(text), 800), indent, dim=True)
+                page.wrap(label + words.shorten(clean(text), 800), indent, dim=True)
 
 
 def _problem(page: _Page, result: LabResult, filename: str) -> None:
     problem = result.problem
     if problem is None:
         return
-    heading = words.PROBLEMS.get(problem.kind, words.clean_line(problem.kind).replace("_", " ").capitalize())
+    heading = words.PROBLEMS.get(problem.kind, clean_line(problem.kind).replace("_", " ").capitalize())
     page.add("  ", page.symbol("crashed"), " ", page.style(heading, bold=True), ", so nothing was graded.")
-    sentence, _, code = words.shorten(words.clean(problem.message).strip("\n"), 2_000).partition("\n")
+    sentence, _, code = words.shorten(clean(problem.message).strip("\n"), 2_000).partition("\n")
     if problem.line is not None:
         page.add(" " * 4, page.style(f"{filename}:{problem.line}", fg="magenta"))
     page.wrap(sentence, " " * 4)
@@ -267,7 +270,7 @@ def _ending(page: _Page, result: LabResult, say_isolation: bool = False) -> None
     page.add(
         "  ", left, "  ", states, page.style(f"{tail:>{room}}" if tail and len(tail) + 2 <= room else "", dim=True)
     )
-    lab = words.clean_line(result.lab)
+    lab = clean_line(result.lab)
     first = words.next_task(result) if result.problem is None else None
     if words.unusable(result):
         page.add("  ", f"Repair the file, then run it again: grade {lab}")
@@ -279,7 +282,7 @@ def _ending(page: _Page, result: LabResult, say_isolation: bool = False) -> None
         n = next(i for i, task in enumerate(result.tasks, 1) if task.id == first.id)
         gain = words.points(first.possible - first.earned)
         lead = f"Begin with task {n}" if first.state == "not_started" else f"Fix task {n} first"
-        page.add("  ", page.style(f"{lead} (+{gain}).", bold=True), f"  grade hint {lab} {words.clean_line(first.id)}")
+        page.add("  ", page.style(f"{lead} (+{gain}).", bold=True), f"  grade hint {lab} {clean_line(first.id)}")
 
 
 def render_status(
@@ -295,7 +298,7 @@ def render_status(
     total = sum(earned or 0.0 for _, _, earned, _, _ in rows)
     possible = sum(row[3] for row in rows)
     page.spread(heading, f"{words.points(total)} of {words.points(possible)} points", bold=True)
-    column = max((len(words.clean_line(title)) for _, title, _, _, _ in rows), default=0)
+    column = max((len(clean_line(title)) for _, title, _, _, _ in rows), default=0)
     column = min(column, max(12, page.width - 44))
     shorten: Callable[[str], str] = lambda text: text if len(text) <= column else text[: column - 1] + "…"  # noqa: E731
     for lab, title, earned, most, note in rows:
@@ -305,14 +308,14 @@ def render_status(
         score = f"{'–' if earned is None else words.points(earned)}/{words.points(most)}"
         fg = "green" if earned is not None and earned >= most else "yellow" if earned else None
         page.add(
-            f"  {words.clean_line(lab)}  {shorten(words.clean_line(title)):<{column}}  ",
+            f"  {clean_line(lab)}  {shorten(clean_line(title)):<{column}}  ",
             page.style(bar, fg=fg),
             f"  {score:>7}  ",
-            page.style(words.clean_line(note), dim=True),
+            page.style(clean_line(note), dim=True),
         )
     started = [row for row in rows if row[2] is not None and row[2] < row[3]]
     begun = started or [row for row in rows if row[2] is None]
     if begun:
         verb = "grade" if begun[0][2] is not None else "grade start"
-        page.add(f"Next: {verb} {words.clean_line(begun[0][0])}")
+        page.add(f"Next: {verb} {clean_line(begun[0][0])}")
     return page.text()

@@ -1,14 +1,14 @@
-"""The words and numbers that all reports share, and how text of a student is made harmless to show."""
+"""The words and numbers that all reports share."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from datetime import datetime
 
 from grader.headline import worst_first
 from grader.results import CheckResult, Diagnosis, Environment, LabResult, TaskResult
+from grader.text import clean_line
 
 STATES = {
     "passed": "Passed",
@@ -56,22 +56,6 @@ OUR_FAULT = (
     "Our fault, not yours: the grader itself stopped here. It costs you no point. "
     "Tell your instructor, and quote the id of the check."
 )
-
-_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\^_])")
-# Controls (but not tab and line feed), bidirectional overrides and isolates, line separators, surrogates.
-_HARMFUL = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
-)
-
-
-def clean(text: str) -> str:
-    """Take ANSI sequences out of `text` and show other control and direction characters as U+FFFD."""
-    return _HARMFUL.sub("\ufffd", _ANSI.sub("", text.replace("\r\n", "\n")))
-
-
-def clean_line(text: str) -> str:
-    """Return `clean(text)` on one line."""
-    return " ".join(clean(text).split())
 
 
 def shorten(text: str, most: int) -> str:

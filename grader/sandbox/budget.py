@@ -28,12 +28,13 @@ class Budget:
 
     cpu_s: float
     wall_s: float = 0.0
+    _elsewhere_s: float = 0.0
     _uses: dict[int, Use] = field(default_factory=dict, repr=False)
 
     @property
     def spent(self) -> float:
         """CPU seconds spent: exact where it has been read, else the seconds waited, which are no fewer."""
-        return sum(use.cpu_s + use.waited_s for use in self._uses.values())
+        return self._elsewhere_s + sum(use.cpu_s + use.waited_s for use in self._uses.values())
 
     @property
     def exhausted(self) -> bool:
@@ -45,6 +46,11 @@ class Budget:
         """Seconds until it may be exhausted, if all of them are used."""
         queued_s = sum(use.queued_s for use in self._uses.values())
         return min(self.cpu_s - self.spent, BACKSTOP * self.cpu_s + queued_s - self.wall_s)
+
+    def charge(self, cpu_s: float, wall_s: float) -> None:
+        """Count what was spent elsewhere."""
+        self._elsewhere_s += cpu_s
+        self.wall_s += wall_s
 
     def use(self, worker: int, process: Process) -> Use:
         """Return what a worker uses of this budget, counting from its first question on."""

@@ -10,7 +10,7 @@ import re
 import select
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,10 +20,10 @@ from grader.sandbox.budget import BACKSTOP, Budget, Use
 from grader.sandbox.decode import Frame, ModelCall
 from grader.sandbox.endings import Kind, describe
 from grader.sandbox.pipes import Pipe
-from grader.sandbox.values import printable
 from grader.sandbox.wire import FrameReader, Request, Sequence32
 from grader.sandbox.worker.frames import BadFrame
 from grader.sandbox.zygote_link import Process
+from grader.text import printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -152,8 +152,12 @@ class Worker:
             self._outgoing = memoryview(frame)
             self._flush()
 
-    def answer(self, budget: Budget, models: Models | None = None) -> Answer:
-        """Wait for the answer to what was asked, for as long as the budget lasts; `models` answer calls on the way."""
+    def answer(self, budget: Budget, models: Models | None = None, room: Callable[[], int] | None = None) -> Answer:
+        """Wait for the answer to what was asked, for as long as the budget lasts; `models` answer calls on the way.
+
+        `room` says how many bytes of data an answer may hold; what is larger comes back as refused.
+        """
+        self._reader.room = room
         if self._expected is None:
             raise InternalError("A worker's answer was wanted before it was asked anything.")
         if self._failure is None:
@@ -230,7 +234,7 @@ class Worker:
 
     # Waiting
 
-    def _receive(self, budget: Budget) -> tuple[bytes, bytes]:
+    def _receive(self, budget: Budget) -> tuple[bytes, memoryview | None]:
         use = budget.use(self._number, self._process)
         since = self._asked_at
         while True:
@@ -260,7 +264,7 @@ class Worker:
             raise _Failed("timed_out", f"still running after {budget.cpu_s:g} s of CPU time{at}", line)
         raise _Failed("timed_out", f"no answer after {budget.wall_s:.0f} s, almost all of it spent waiting{at}", line)
 
-    def _pump(self, due: float) -> tuple[int, bytes, bytes] | None:
+    def _pump(self, due: float) -> tuple[int, bytes, memoryview | None] | None:
         """Move bytes until a frame is complete or the time is due (then None)."""
         while True:
             poll = select.poll()

@@ -10,8 +10,9 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from grader.sandbox.values import Dtype, Refused, Tensor, printable
+from grader.sandbox.values import Dtype, Refused, Tensor
 from grader.sandbox.worker.frames import BadFrame
+from grader.text import printable
 
 ITEM_SIZES = {
     "float16": 2,
@@ -32,6 +33,10 @@ MAX_LEAVES = 60_000
 MAX_TENSORS = 20_000
 MAX_DIMENSIONS = 32
 MAX_ELEMENTS = 1 << 50
+MAX_PARTS = 600_000  # brackets and commas of the JSON text: 50,000 values and 20,000 tensors have fewer
+MAX_DIGITS = 20
+MAX_TEXT = 100_000
+MAX_ENTRIES = 2_000  # of all dicts of an answer: keys may be made to have equal hashes, which costs their square
 MAX_NAMES = 1000
 MAX_NAME = 100
 MAX_MESSAGE = 4000
@@ -73,14 +78,27 @@ class Reply:
 
 
 def message(text: bytes) -> dict[str, Any]:
-    """Return the JSON object of a frame."""
+    """Return the JSON object of a frame. What would take long or much memory to build is not begun."""
+    if text.count(b",") + text.count(b"[") + text.count(b"{") > MAX_PARTS:
+        raise BadFrame("it has too many parts")
     try:
-        found = json.loads(text)
+        found = json.loads(text, parse_int=_whole, parse_constant=_no_constant)
     except (ValueError, RecursionError):
         raise BadFrame("it is not JSON") from None
     if type(found) is not dict:
         raise BadFrame("it is not an object")
     return found
+
+
+def _whole(digits: str) -> int:
+    # No answer of an honest worker is longer: beyond 64 bits it refuses by itself.
+    if len(digits) > MAX_DIGITS:
+        raise BadFrame("a whole number is too large")
+    return int(digits)
+
+
+def _no_constant(name: str) -> float:
+    raise BadFrame(f"{name} is no JSON")
 
 
 @dataclass(frozen=True)
@@ -99,8 +117,10 @@ def is_model_call(text: bytes) -> bool:
     return text.startswith(b'{"call":')
 
 
-def model_call(text: bytes, data: bytes) -> ModelCall:
+def model_call(text: bytes, data: bytes | memoryview | None) -> ModelCall:
     """Return a checked call of a model."""
+    if data is None:
+        raise BadFrame("it gives a model far more data than the check has")
     asked = message(text)
     given = _Values(_tensors(asked.get("tensors", []), data)).value(asked.get("given"))
     if type(given) is not tuple or len(given) != 3 or type(given[0]) is not tuple or type(given[1]) is not dict:
@@ -111,8 +131,10 @@ def model_call(text: bytes, data: bytes) -> ModelCall:
     return ModelCall(_text(asked.get("call"), MAX_NAME), args, kwargs, grad is True, len(data))
 
 
-def reply(text: bytes, data: bytes) -> Reply:
-    """Return a checked answer."""
+def reply(text: bytes, data: bytes | memoryview | None) -> Reply:
+    """Return a checked answer; without `data` it was larger than it may be, and is refused as a whole."""
+    if data is None:
+        return Reply(Refused("too_large", "far more data than is expected"), {}, {}, (), False, 0.0, None)
     answer = message(text)
     if "error" in answer:
         if data:
@@ -190,7 +212,7 @@ def _raised(error: Any) -> Raised:
     )
 
 
-def _tensors(table: Any, data: bytes) -> list[Tensor]:
+def _tensors(table: Any, data: bytes | memoryview) -> list[Tensor]:
     if type(table) is not list or len(table) > MAX_TENSORS:
         raise BadFrame("its table of tensors is malformed")
     made, offset = [], 0
@@ -204,7 +226,7 @@ def _tensors(table: Any, data: bytes) -> list[Tensor]:
     return made
 
 
-def _tensor(row: dict[str, Any], data: bytes, offset: int) -> tuple[Tensor, int]:
+def _tensor(row: dict[str, Any], data: bytes | memoryview, offset: int) -> tuple[Tensor, int]:
     dtype, device, size = row.get("dtype"), row.get("device"), row.get("nbytes")
     shape, strides = _whole_numbers(row.get("shape")), _whole_numbers(row.get("strides"))
     if type(dtype) is not str or dtype not in ITEM_SIZES or device not in ("cpu", "meta", "cuda"):
@@ -221,12 +243,16 @@ def _tensor(row: dict[str, Any], data: bytes, offset: int) -> tuple[Tensor, int]
 
 
 def _whole_numbers(values: Any) -> tuple[int, ...]:
-    if type(values) is not list or any(type(v) is not int or not 0 <= v <= MAX_ELEMENTS for v in values):
+    if (
+        type(values) is not list
+        or len(values) > MAX_DIMENSIONS
+        or any(type(v) is not int or not 0 <= v <= MAX_ELEMENTS for v in values)
+    ):
         raise BadFrame("a tensor's shape is malformed")
     return tuple(values)
 
 
-def _array(dtype: str, shape: tuple[int, ...], data: bytes, offset: int) -> Any:
+def _array(dtype: str, shape: tuple[int, ...], data: bytes | memoryview, offset: int) -> Any:
     import numpy as np
 
     if dtype == "bfloat16":
@@ -248,14 +274,21 @@ class _Values:
     def __init__(self, tensors: list[Tensor]) -> None:
         self._tensors = tensors
         self._leaves = 0
+        self._entries = 0
 
     def value(self, value: Any, depth: int = 0) -> Any:
         self._leaves += 1
         if depth > MAX_DEPTH or self._leaves > MAX_LEAVES:
             raise BadFrame("its value is too deep or too large")
-        if value is None or type(value) in (bool, int, float):
+        if value is None or type(value) in (bool, float):
+            return value
+        if type(value) is int:
+            if not -(1 << 63) <= value < 1 << 64:
+                raise BadFrame("a whole number is too large")
             return value
         if type(value) is str:
+            if len(value) > MAX_TEXT:
+                raise BadFrame("a text is too long")
             return value.encode("utf-8", "replace").decode()
         if type(value) is list:
             return [self.value(item, depth + 1) for item in value]
@@ -283,6 +316,9 @@ class _Values:
         raise BadFrame("a value is malformed")
 
     def _dict(self, pairs: list[Any], depth: int) -> dict[Any, Any]:
+        self._entries += len(pairs)
+        if self._entries > MAX_ENTRIES:
+            raise BadFrame("its dicts have too many entries")
         made: dict[Any, Any] = {}
         for pair in pairs:
             if type(pair) is not list or len(pair) != 2:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from typing import Literal
 
+from grader.sandbox.worker.clock import MAX_THREADS
 from grader.sandbox.zygote_link import Exit
 
 Kind = Literal["raised", "crashed", "timed_out", "protocol"]
@@ -14,6 +15,8 @@ def describe(ended: Exit, cpu_s: float) -> tuple[Kind, str]:
     """Return what kind of end it was and a sentence; `cpu_s` is the worker's own limit."""
     if not ended.signal:
         return "crashed", f"your code ended the Python process (exit code {ended.code})"
+    if ended.crowded:
+        return "crashed", f"your code started more than {MAX_THREADS} threads"
     if ended.signal == signal.SIGXCPU or (ended.signal == signal.SIGKILL and ended.cpu_s >= cpu_s):
         return "timed_out", f"used more than {cpu_s:g} s of CPU time"
     words: dict[int, str] = {

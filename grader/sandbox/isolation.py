@@ -28,18 +28,25 @@ open_by_handle_at name_to_handle_at memfd_create memfd_secret shmget shmat shmct
 msgget msgsnd msgrcv msgctl mq_open mq_unlink mq_timedsend mq_timedreceive
 personality swapon swapoff reboot init_module finit_module delete_module kexec_load kexec_file_load quotactl acct
 settimeofday clock_settime clock_adjtime adjtimex sethostname setdomainname iopl ioperm vhangup syslog
-inotify_init inotify_init1 fanotify_init fanotify_mark setxattr lsetxattr fsetxattr removexattr
+inotify_init inotify_init1 fanotify_init fanotify_mark
+utime utimes utimensat utimensat_time64 futimesat file_setattr
+setxattr lsetxattr fsetxattr setxattrat removexattr lremovexattr fremovexattr removexattrat
 chmod fchmod fchmodat fchmodat2 chown fchown lchown fchownat capset
 setuid setgid setreuid setregid setresuid setresgid setgroups setfsuid setfsgid
 setpriority sched_setparam sched_setscheduler sched_setattr ioprio_set migrate_pages move_pages mbind set_mempolicy
 landlock_create_ruleset landlock_add_rule landlock_restrict_self seccomp
 """
 
+# Newer than some libseccomp; the same number on every architecture.
+NUMBERS = {"setxattrat": 463, "removexattrat": 466, "file_setattr": 469}
+
 CLONE_THREAD = 0x0001_0000
 CLONE_NEW_NAMESPACES = (0x0002_0000, 0x0200_0000, 0x0400_0000, 0x0800_0000, 0x1000_0000, 0x2000_0000, 0x4000_0000)
 # TIOCSTI, TIOCLINUX: typing into someone's terminal. FIOSETOWN, SIOCSPGRP: signals to others, by way of a descriptor.
 DENIED_IOCTLS = (0x5412, 0x541C, 0x8901, 0x8902)
 DENIED_FCNTLS = (8, 10, 15)  # F_SETOWN, F_SETSIG, F_SETOWN_EX: the same
+# PR_SET_PDEATHSIG keeps a worker from outliving the zygote. The others change who may trace it, what it is to others.
+DENIED_PRCTLS = (1, 4, 8, 28, 35, 36, 0x59616D61)  # + DUMPABLE, KEEPCAPS, SECUREBITS, MM, CHILD_SUBREAPER, PTRACER
 OTHERS_BY_PID = ("prlimit64", "sched_setaffinity")  # allowed for oneself, which is 0
 LOW_32 = 0xFFFF_FFFF
 
@@ -96,6 +103,8 @@ def compile_filter() -> Filter | str:
         for name, numbers in (("ioctl", DENIED_IOCTLS), ("fcntl", DENIED_FCNTLS)):
             for number in numbers:
                 rules.add_rule(deny, name, pyseccomp.Arg(1, pyseccomp.MASKED_EQ, LOW_32, number))
+        for number in DENIED_PRCTLS:
+            rules.add_rule(deny, "prctl", pyseccomp.Arg(0, pyseccomp.MASKED_EQ, LOW_32, number))
         for name in OTHERS_BY_PID:
             rules.add_rule(deny, name, pyseccomp.Arg(0, pyseccomp.NE, 0))
         with tempfile.TemporaryFile() as file:
@@ -107,12 +116,15 @@ def compile_filter() -> Filter | str:
 
 
 def _add_known(rules: Any, deny: int, name: str) -> None:
-    try:
-        rules.add_rule(deny, name)
-    except OSError as error:
-        # A system call that this architecture or this libseccomp does not know cannot be called by name either.
-        if error.errno not in (errno.EINVAL, errno.EFAULT, errno.EDOM):
-            raise
+    for call in (name, NUMBERS.get(name)):
+        try:
+            if call is not None:
+                rules.add_rule(deny, call)
+            return
+        except OSError as error:
+            # What this architecture does not have cannot be called; what libseccomp does not know may have a number.
+            if error.errno not in (errno.EINVAL, errno.EFAULT, errno.EDOM):
+                raise
 
 
 def build_ruleset(rules: Iterable[tuple[Path, bool]]) -> Any:

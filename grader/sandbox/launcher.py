@@ -93,16 +93,30 @@ class Sandbox:
         self._view = view.find_view(libraries)
         if "torch" not in self._view.places:
             raise MachineError("torch is not installed beside alphabar; install it with `pip install torch`.")
+        self._start()
+
+    def _start(self) -> None:
         self._private = Path(tempfile.mkdtemp(prefix="alphabar-")).resolve()
         try:
             _copy_worker(self._private / PACKAGE)
             if self._isolated:
                 self.layers["bwrap"] = isolation_layers.probe_bwrap()
-            if start_method == "fork":
+            if self.start_method == "fork":
                 self._zygote = self._start_zygote()
         except OSError as error:
             self.close()
             raise MachineError(f"The sandbox cannot start {self._view.interpreter}: {error.strerror}.") from error
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the zygote has ended by itself, as was noticed when it was asked something."""
+        return self._zygote is not None and self._zygote.has_ended
+
+    def replace(self) -> None:
+        """Start anew after the zygote has ended: all workers are gone with it."""
+        self.close()
+        self._is_ready = False
+        self._start()
 
     def sibling(self, libraries: Profile) -> Sandbox:
         """Start one with the same settings and other libraries; where both want a core, this one goes first.

@@ -1,18 +1,12 @@
-"""What an answer holds besides plain Python values, and how a worker's text is made safe to show. Runs in the judge."""
+"""What an answer holds besides plain Python values. Runs in the judge."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
-
-# C0 and C1 controls but newline and tab, zero-width and bidirectional marks, line separators, lone surrogates.
-_UNSAFE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff\ufff9-\ufffb]"
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +36,9 @@ class Dtype:
     name: str
 
 
-def printable(text: str, limit: int) -> str:
-    """Return at most `limit` characters with control, bidirectional and invisible ones shown as escapes."""
-    cut = text[:limit]
-    safe = _UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode(), cut)
-    return safe if len(text) <= limit else safe + f" … ({len(text) - limit} more characters)"
+def size(value: Any) -> int:
+    """Return how many bytes the tensors of a value take."""
+    if isinstance(value, Tensor):
+        return 0 if value.array is None else int(value.array.nbytes)
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return sum(map(size, parts))

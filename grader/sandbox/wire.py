@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import secrets
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from grader.errors import InternalError
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 CHUNK = 1 << 20
 MAX_SEQUENCE = 1 << 32
+SMALL = 1 << 20  # bytes of data that always have room
 
 
 class Request:
@@ -97,15 +98,22 @@ class Sequence32:
 
 
 class FrameReader:
-    """Puts one frame together from what has arrived; memory grows only with bytes that really came."""
+    """Puts one frame together from what has arrived; memory grows only with bytes that really came.
+
+    `room` says how many bytes of data may be kept; it is asked when more than `SMALL` are announced. What has no room
+    is read and dropped, so that the next frame can be found.
+    """
 
     def __init__(self) -> None:
         """Start with nothing."""
+        self.room: Callable[[], int] | None = None
         self._bytes = bytearray()
+        self._dropped = 0
+        self._drops = False
         self._lengths: tuple[int, int, int] | None = None
 
-    def read(self, channel: socket.socket) -> tuple[int, bytes, bytes] | None:
-        """Read what is there; return (sequence, JSON, data) once a frame is complete.
+    def read(self, channel: socket.socket) -> tuple[int, bytes, memoryview | None] | None:
+        """Read what is there; return (sequence, JSON, data) once a frame is complete; no data where it has no room.
 
         EOFError when the other side has closed, BadFrame when this is not a frame.
         """
@@ -119,19 +127,27 @@ class FrameReader:
                 part = b""
             if not part:
                 raise EOFError
-            self._bytes += part
+            if self._drops and self._lengths and len(self._bytes) >= frames.HEADER.size + self._lengths[1]:
+                self._dropped += len(part)
+            else:
+                self._bytes += part
         if self._lengths is None and len(self._bytes) == frames.HEADER.size:
             self._lengths = frames.parse_header(bytes(self._bytes))
+            announced = self._lengths[2]
+            self._drops = self.room is not None and announced > SMALL and announced > self.room()
         if self._lengths is None or self._missing():
             return None
         sequence, json_bytes, _ = self._lengths
         start, middle = frames.HEADER.size, frames.HEADER.size + json_bytes
-        frame = sequence, bytes(self._bytes[start:middle]), bytes(self._bytes[middle:])
-        self._bytes, self._lengths = bytearray(), None
+        whole = memoryview(self._bytes).toreadonly()
+        frame = sequence, bytes(whole[start:middle]), None if self._drops else whole[middle:]
+        self._bytes, self._lengths, self._dropped, self._drops = bytearray(), None, 0, False
         return frame
 
     def _missing(self) -> int:
         size = frames.HEADER.size
         if self._lengths is not None:
-            size += self._lengths[1] + self._lengths[2]
-        return size - len(self._bytes)
+            size += self._lengths[1]
+            if len(self._bytes) >= size:  # JSON and data never come in one piece: the latter may have to be dropped
+                size += self._lengths[2]
+        return size - len(self._bytes) - self._dropped

@@ -40,6 +40,7 @@ class Exit:
     signal: int
     code: int
     cpu_s: float
+    crowded: bool = False  # ended by us: it ran more threads than it may
 
 
 class Process(Protocol):
@@ -75,6 +76,7 @@ class ZygoteLink:
         self._usage: dict[int, Usage | None] = {}
         self._open: set[int] = set()
         self._last = 0
+        self.has_ended = False  # as far as we have noticed
         self._is_up = False
         self._process = subprocess.Popen(
             command,
@@ -195,7 +197,9 @@ class ZygoteLink:
             known = message["cpu_s"] is not None
             self._usage[message["usage"]] = Usage(message["cpu_s"], message["queued_s"]) if known else None
         elif "exit" in message and message["exit"] in self._open:
-            self._exits[message["exit"]] = Exit(message["signal"], message["code"], message["cpu_s"])
+            self._exits[message["exit"]] = Exit(
+                message["signal"], message["code"], message["cpu_s"], message["crowded"]
+            )
 
     def _drain(self) -> None:
         # Ends of workers that nobody asks about must not fill the socket.
@@ -205,6 +209,7 @@ class ZygoteLink:
     def _expect(self) -> dict[str, Any]:
         message = self._receive(ANSWER_S)
         if message is None:
+            self.has_ended = True
             raise InternalError(f"The sandbox's zygote did not answer for {ANSWER_S:.0f} s.")
         return message
 
@@ -229,6 +234,7 @@ class ZygoteLink:
             raise self._ended() from None
 
     def _ended(self) -> InternalError | MachineError:
+        self.has_ended = True
         try:
             code = self._process.wait(2)
         except subprocess.TimeoutExpired:

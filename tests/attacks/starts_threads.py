@@ -1,4 +1,4 @@
-# expects raised | starts threads until it cannot
+# expects raised or crashed | starts threads until it cannot
 
 import threading
 

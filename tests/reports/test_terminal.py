@@ -99,8 +99,9 @@ def test_a_problem_names_file_line_and_code():
     assert "`grade start lab01` writes one." in show(SAMPLES["nothing_at_all"]())
 
 
-def test_markup_of_a_terminal_is_taken_out():
-    assert "evil" not in show(SAMPLES["nothing_at_all"]().model_copy(update={"title": XSS[-1]}))
+def test_markup_of_a_terminal_is_shown_and_does_nothing():
+    shown = show(SAMPLES["nothing_at_all"]().model_copy(update={"title": XSS[-1]}))
+    assert "\\x1b]8;;https://evil.example\\x07link" in shown and "\x1b" not in shown
 
 
 def test_status():

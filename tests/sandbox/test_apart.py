@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import platform
 import select
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from grader.sandbox.client import Budget
@@ -168,3 +170,47 @@ def test_a_zygote_that_dies_is_our_own_failure() -> None:
         worker.ask({"op": "call", "function": "step", "args": [1.0], "kwargs": {}})
         with pytest.raises(InternalError, match="zygote has ended"):
             worker.answer(Budget(5))
+
+
+BOUND_TO_NOBODY = """
+import ctypes
+import threading
+import time
+
+ctypes.CDLL(None).prctl(1, 0, 0, 0, 0)  # PR_SET_PDEATHSIG
+
+
+def step(x):
+    threading.Thread(target=time.sleep, args=(600,)).start()
+    ctypes.CDLL(None).syscall(60, 0)  # the first thread alone ends, on x86-64
+    time.sleep(600)
+"""
+
+
+def test_no_worker_outlives_a_zygote_that_is_killed(no_programs: Path) -> None:
+    import pytest
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", str(no_programs))  # no bwrap: nothing else would end it
+        sandbox = Sandbox("torch")
+    with sandbox, running(sandbox, BOUND_TO_NOBODY) as worker:
+        worker.ask({"op": "call", "function": "step", "args": [1.0], "kwargs": {}})
+        zygote = sandbox._zygote
+        assert zygote is not None
+        [child] = descendants(zygote.pid)
+        deadline = time.monotonic() + 20
+        while "Z" not in states(child) and platform.machine() == "x86_64" and time.monotonic() < deadline:
+            time.sleep(0.05)
+        os.kill(zygote.pid, signal.SIGKILL)
+        while is_running(child) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not is_running(child)
+
+
+def states(pid: int) -> list[str]:
+    """The states of a process's threads; a first one that has ended while others run is Z."""
+    return [path.read_text().rpartition(")")[2].split()[0] for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+
+
+def is_running(pid: int) -> bool:
+    return any(state not in "ZX" for state in states(pid))

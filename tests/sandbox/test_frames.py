@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import random
+import select
 import socket
+import threading
 from typing import Any
 
 import numpy as np
 import pytest
 
 from grader.sandbox import decode
-from grader.sandbox.values import Tensor
+from grader.sandbox.values import Refused, Tensor
 from grader.sandbox.wire import FrameReader, Request
 from grader.sandbox.worker import frames
 from grader.sandbox.worker.frames import BadFrame
@@ -149,6 +151,11 @@ def test_mutated_bytes_are_a_bad_frame_or_a_value() -> None:
         b'{"value": {"$dict": [[{"$tuple": [[1]]}, 1]]}}',
         b'{"seconds": ' + b"9" * 400 + b"}",
         b'{"value": {"$tensor": 0}, "tensors": [{"dtype": "float32"}]}',
+        b'{"value":' + b"9" * 21 + b"}",
+        b'{"value": 18446744073709551616}',
+        b'{"value": NaN}',
+        b'{"value": null, "more": [' + b"[]," * 400_000 + b"0]}",
+        b'{"value": "' + b"x" * 100_001 + b'"}',
     ],
 )
 def test_known_tricks_are_bad_frames(text: bytes) -> None:
@@ -192,3 +199,37 @@ def test_a_request_too_large_for_a_frame_is_our_own_bug() -> None:
         Request({"op": "call", "args": ["x" * (5 << 20)]}).frame(1)
     with pytest.raises(InternalError):
         Request({"op": "call", "args": [object()]})
+
+
+def equal_hashes(count: int) -> bytes:
+    """A dict of so many keys that all have one hash: -1 and -2 do, and so do tuples of them."""
+    keys = ([-1 - (n >> bit & 1) for bit in range(16)] for n in range(count))
+    assert len({hash(tuple(-1 - (n >> bit & 1) for bit in range(16))) for n in range(100)}) == 1
+    pairs = [[{"$tuple": key}, 0] for key in keys]
+    return json.dumps({"value": {"$dict": pairs}}).encode()
+
+
+def test_a_dict_that_would_take_its_square_is_not_built() -> None:
+    with pytest.raises(BadFrame, match="too many entries"):
+        decode.reply(equal_hashes(2_001), b"")
+    assert len(decode.reply(equal_hashes(2_000), b"").value) == 2_000
+
+
+def test_data_without_room_is_dropped_and_the_next_frame_found() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        reader = FrameReader()
+        reader.room = lambda: 2 << 20
+        data = bytes(3 << 20)
+        feeder = threading.Thread(target=theirs.sendall, args=(whole({"value": 1}, data) + whole(GOOD, bytes(8)),))
+        feeder.start()
+        found: list[Any] = []
+        while len(found) < 2:
+            select.select([ours], [], [], 10)
+            if (frame := reader.read(ours)) is not None:
+                found.append(frame)
+        feeder.join()
+    assert found[0] == (7, b'{"value": 1}', None)
+    assert found[1] == (7, json.dumps(GOOD).encode(), bytes(8))
+    assert decode.reply(b"", None).value == Refused("too_large", "far more data than is expected")

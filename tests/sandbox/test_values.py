@@ -11,7 +11,7 @@ import pytest
 
 from grader.recipes import arange, array, dtype, ones, randn, tensor, type_names, zeros
 from grader.sandbox.launcher import Sandbox
-from grader.sandbox.values import Dtype, Refused, Tensor, printable
+from grader.sandbox.values import Dtype, Refused, Tensor
 
 from .conftest import call, once, running
 
@@ -154,9 +154,3 @@ def test_recipes_make_what_torch_makes(open_sandbox: Sandbox) -> None:
     )
     answer = once(open_sandbox, source, "f", randn(7, 2, 3), arange(0, 5), tensor([1.5, 2]), dtype("float16"))
     assert answer.value == (True, Dtype("int64"), Dtype("float32"), Dtype("float16"), 2.0)
-
-
-def test_printable_shows_what_would_act_on_a_terminal() -> None:
-    assert printable("a\x1b[2J\r\u202e\x9b\u2066\ud800b", 100) == "a\\x1b[2J\\r\\u202e\\x9b\\u2066\\ud800b"
-    assert printable("ᾱ\n\tε", 100) == "ᾱ\n\tε"
-    assert printable("x" * 30, 10) == "x" * 10 + " … (20 more characters)"

@@ -1,9 +1,14 @@
-"""How much of a processor another process has had, and how long it has queued for one. Linux; used by both sides."""
+"""How much of a processor another process has had, how long it has queued for one, how many threads it runs. Linux.
+
+Used by both sides.
+"""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
+
+MAX_THREADS = 64  # of one worker; torch runs one there
 
 
 def cpu_s(pid: int) -> float:
@@ -17,3 +22,11 @@ def queued_s(pid: int) -> float:
         return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
     except (OSError, ValueError, IndexError):
         return 0.0
+
+
+def threads(pid: int) -> int:
+    """Return how many threads a process runs (0 where there is none of that number)."""
+    try:
+        return Path(f"/proc/{pid}/task").stat().st_nlink - 2  # one folder a thread
+    except OSError:
+        return 0

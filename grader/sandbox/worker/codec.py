@@ -17,6 +17,7 @@ from .recipes import DTYPES, make
 MAX_DEPTH = 32
 MAX_LEAVES = 50_000
 MAX_TEXT = 100_000
+MAX_ENTRIES = 2_000
 MAX_TENSOR = 192 << 20
 
 _names = {dtype: name for name, dtype in DTYPES.items()}
@@ -71,6 +72,7 @@ class Encoder:
         self.table: list[dict[str, Any]] = []
         self.chunks: list[bytes] = []
         self._leaves = 0
+        self._entries = 0
         self._bytes = 0
 
     def value(self, value: Any) -> Any:
@@ -117,6 +119,9 @@ class Encoder:
         if list in kinds:
             return [self._any(item, depth + 1) for item in list.__iter__(value)]
         if dict in kinds:
+            self._entries += len(value)
+            if self._entries > MAX_ENTRIES:
+                raise TooMuch(f"dicts of more than {MAX_ENTRIES} entries")
             pairs = list(dict.items(value))
             return {"$dict": [[self._any(k, depth + 1), self._any(v, depth + 1)] for k, v in pairs]}
         return refused("object", f"an object of type {name_of(kinds[0])}")

@@ -27,6 +27,9 @@ from . import clock, layers, libraries
 WHERE = signal.SIGUSR1  # asks a worker to write down which line it is at
 LAYER_MISSING = 111  # exit code of a worker whose layers did not take hold
 MAX_CONTROL = 1 << 16
+# No limit of the kernel's binds root, or holds for one worker alone; so threads are counted. What a worker can start in
+# between, its address space bounds.
+COUNT_S = 0.05
 
 
 def main(config: dict[str, Any]) -> None:
@@ -66,6 +69,7 @@ class Zygote:
         """Import the libraries and say hello; the judge may ask for workers from then on."""
         self._control = control
         self._pids: dict[int, int] = {}
+        self._crowded: set[int] = set()
         self._guard = layers.Guard(None, 0, None)
         layers.limit_zygote()
         versions = libraries.load(profile)
@@ -83,7 +87,9 @@ class Zygote:
     def run(self) -> None:
         """Answer control messages until the judge hangs up; then end, with all workers. Never returns."""
         while True:
-            readable, _, _ = select.select([self._control.fileno(), self._wake_up], [], [])
+            wait_s = COUNT_S if self._pids else None
+            readable, _, _ = select.select([self._control.fileno(), self._wake_up], [], [], wait_s)
+            self._count_threads()
             if self._wake_up in readable:
                 with contextlib.suppress(BlockingIOError):
                     os.read(self._wake_up, 4096)
@@ -96,6 +102,12 @@ class Zygote:
         for pid in self._pids.values():
             os.kill(pid, signal.SIGKILL)
         os._exit(0)  # a student waits for this end, and taking torch down in good order takes a fifth of a second
+
+    def _count_threads(self) -> None:
+        for worker, pid in self._pids.items():
+            if clock.threads(pid) > clock.MAX_THREADS:
+                self._crowded.add(worker)
+                os.kill(pid, signal.SIGKILL)
 
     def _say(self, **message: Any) -> None:
         # A judge that has gone is noticed on the next read.
@@ -152,7 +164,9 @@ class Zygote:
                 signal=os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0,
                 code=os.WEXITSTATUS(status) if os.WIFEXITED(status) else 0,
                 cpu_s=usage.ru_utime + usage.ru_stime,
+                crowded=worker in self._crowded,
             )
+            self._crowded.discard(worker)
 
     def _fork(self, message: dict[str, Any], descriptors: list[int]) -> None:
         threads = len(list(Path("/proc/self/task").iterdir()))
