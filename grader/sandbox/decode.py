@@ -157,6 +157,8 @@ def reply(text: bytes, data: bytes | memoryview | None) -> Reply:
 
 
 def _calls(value: Any) -> dict[str, Any]:
+    if isinstance(value, Refused):  # the value has filled the answer
+        return {}
     if type(value) is not dict or not all(type(name) is str and type(log) is list for name, log in value.items()):
         raise BadFrame("its list of calls is malformed")
     return value

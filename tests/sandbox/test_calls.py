@@ -275,8 +275,10 @@ def test_both_sides_know_the_same_recipes(open_sandbox: Sandbox) -> None:
         "def kinds(*made):\n    return [type(m).__name__ for m in made]\n"
     )
     with running(open_sandbox, source) as worker:
-        # The stack is made of diffusers classes, which this worker has not: tests/minisd makes one.
-        assert sorted(["stack", *(recipe.op for recipe in made)]) == call(worker, "known").value
+        # The stack is made of diffusers classes, which this worker has not: tests/minisd makes one. Witnessed models
+        # are made by a lab's scenarios: tests/checking/test_models.py.
+        elsewhere = ["stack", "stand_in", "witnessed"]
+        assert sorted([*elsewhere, *(recipe.op for recipe in made)]) == call(worker, "known").value
         assert set(call(worker, "kinds", *made).value) == {"Tensor", "Generator", "dtype"}
 
 
