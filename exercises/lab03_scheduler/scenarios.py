@@ -179,7 +179,8 @@ class TinyModel:
 
 def flow_walk(student, *, weight: Tensor, x: Tensor, sigmas: Tensor, timesteps: Tensor, stochastic: bool, generator):
     """Return where a flow ends under `TinyModel`."""
-    return student.flow_euler_sample(TinyModel(weight), x, sigmas, timesteps, stochastic, generator)
+    choice = {"stochastic": True} if stochastic else {}
+    return student.flow_euler_sample(TinyModel(weight), x, sigmas, timesteps, generator=generator, **choice)
 
 
 def heun_walk(student, *, weight: Tensor, x: Tensor, sigmas: Tensor, timesteps: Tensor, prediction_type: str):
