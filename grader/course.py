@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import difflib
-import hashlib
 import itertools
 import os
 from collections.abc import Sequence
@@ -147,16 +146,6 @@ class Lab:
     def figures_path(self) -> Path:
         """The report's pictures."""
         return self.folder / "figures.py"
-
-    @cached_property
-    def digest(self) -> str:
-        """sha256 over everything that can change a verdict, first 16 digits."""
-        files = [self.checks_path, self.folder / "lab.toml", self.scenarios_path, self.folder / "starter.py"]
-        files += [self.folder / "misconceptions.toml", self.reference_path, self.answers_path]
-        parts = hashlib.sha256()
-        for path in files:
-            parts.update(path.name.encode() + b"\0" + (path.read_bytes() if path.is_file() else b"") + b"\0")
-        return parts.hexdigest()[:16]
 
     def _text(self, path: Path) -> str:
         return _text(path, self.folder.name)

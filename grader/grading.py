@@ -15,9 +15,10 @@ from datetime import UTC, datetime
 
 from grader import __version__
 from grader.checking import diagnosis, drawing
-from grader.checking.plugin import error_sentence
+from grader.checking.sentences import error_sentence
 from grader.checking.session import Bench, Examination, examine
 from grader.course import Lab
+from grader.headline import headline, worst_first
 from grader.manifest import Task
 from grader.results import (
     CheckResult,
@@ -30,7 +31,7 @@ from grader.results import (
 from grader.sandbox.launcher import Sandbox
 from grader.scoring import earned, share_points, state, total
 from grader.seeds import fingerprint
-from grader.submission import Submission
+from grader.submission import Definition, Submission
 
 EARNS_LATER = "This holds, and earns its points as soon as one check of this task that compares values passes."
 
@@ -104,7 +105,7 @@ def assess(job: Job, bench: Bench, *, diagnose: bool = True) -> tuple[LabResult,
         score=total((t.earned, t.possible) for t in tasks),
         tasks=tasks,
         checks=checks,
-        problem=_problem(seen),
+        problem=_problem(seen, bench),
         environment=_environment(bench, durations, seen),
     )
     return result, seen
@@ -115,7 +116,7 @@ def open_figure_bench(bench: Bench) -> Iterator[Bench]:
     """Yield where the lab's figures are drawn: `bench`, or one of their own where their scenarios import more.
 
     Graded code never gets those libraries: they hold answers. A picture earns nothing. The second sandbox starts in the
-    background, so open it before there is something to draw.
+    background and stands back until `illustrate` wants it, so open it before there is something to draw.
     """
     wanted = bench.lab.manifest.figure_libraries
     if wanted is None or wanted == bench.lab.manifest.libraries:
@@ -132,23 +133,29 @@ def open_figure_bench(bench: Bench) -> Iterator[Bench]:
         sandbox.close()
 
 
-def illustrate(result: LabResult, job: Job, bench: Bench, on_fault: Callable[[str], None]) -> LabResult:
-    """Return `result` with the pictures of its tasks, drawn from public calls; a verdict need not wait for them.
-
-    `bench` is what `open_figure_bench` yields. A picture that we fail to draw is missing, and `on_fault` is told why.
-    """
-    if result.problem is not None:
-        return result
+def drawable(result: LabResult, job: Job) -> list[str]:
+    """Return the tasks whose pictures the student's code can take part in; without any, no picture is drawn."""
+    if result.problem is not None or not job.lab.figures_path.is_file():
+        return []
     limit = job.lab.manifest.limits.cpu_s
     spent = result.environment.durations if result.environment else {}
-    runnable = [
+    return [
         task.id
         for task in result.tasks
         if job.submission.unfit(job.lab.signatures_of(job.lab.task(task.id))) is None
         and spent.get(f"task {task.id}", 0.0) < limit  # a task that hung would hang again
     ]
+
+
+def illustrate(result: LabResult, job: Job, bench: Bench, on_fault: Callable[[str], None]) -> LabResult:
+    """Return `result` with the pictures of its tasks, drawn from public calls; a verdict need not wait for them.
+
+    `bench` is what `open_figure_bench` yields. A picture that we fail to draw is missing, and `on_fault` is told why.
+    """
+    runnable = drawable(result, job)
     if not runnable:
         return result
+    bench.sandbox.step_forward()
     bench.seat(job.submission)
     graded = {task.id for task in result.tasks}
     pictures = [picture for picture in drawing.draw(bench, runnable, on_fault) if picture.task in graded]
@@ -159,11 +166,11 @@ def illustrate(result: LabResult, job: Job, bench: Bench, on_fault: Callable[[st
 def _check_results(task: Task, seen: Examination) -> list[CheckResult]:
     found = [one for one in seen.checks if one.mark.task == task.id]
     # A hollow answer passes what looks at the student's answers alone, or asks for a refusal.
-    has_value = any(one.verdict.outcome == "passed" and not one.mark.property for one in found)
+    has_value = any(one.verdict.outcome == "passed" and not (one.mark.property or one.mark.reported) for one in found)
     results = []
     for one, points in zip(found, share_points(task.points, [f.mark.weight for f in found]), strict=True):
         verdict = one.verdict
-        counts = has_value or not one.mark.property
+        counts = has_value or not (one.mark.property or one.mark.reported)
         message = verdict.message if counts or verdict.outcome != "passed" else EARNS_LATER
         results.append(
             CheckResult(
@@ -181,6 +188,7 @@ def _check_results(task: Task, seen: Examination) -> list[CheckResult]:
                 frames=verdict.frames,
                 output=verdict.output,
                 unstable=verdict.unstable,
+                keeps=verdict.keeps,
             )
         )
     return results
@@ -198,23 +206,35 @@ def _task_result(
         earned=earned(checks),
         possible=round(sum(check.possible for check in checks), 2),
         state=state([check.outcome for check in checks]),
-        diagnosis=_diagnosis(task, checks, seen, bench, [n for d in written for n in d.returns]) if diagnose else None,
+        diagnosis=_diagnosis(task, checks, seen, bench, job.submission.filename, written) if diagnose else None,
     )
 
 
 def _diagnosis(
-    task: Task, checks: Sequence[CheckResult], seen: Examination, bench: Bench, returns: Sequence[int]
+    task: Task,
+    checks: Sequence[CheckResult],
+    seen: Examination,
+    bench: Bench,
+    filename: str,
+    written: Sequence[Definition],
 ) -> Diagnosis | None:
-    # A name rests on all calls of the task, each with a verdict that can be relied on.
-    settled = not (seen.interrupted or any(check.unstable or check.outcome == "grader_error" for check in checks))
-    if not settled or not any(check.outcome in ("failed", "crashed") for check in checks):
+    failed = [check for check in checks if check.outcome in ("failed", "crashed", "timed_out")]
+    if seen.interrupted or not failed or any(check.outcome == "grader_error" for check in checks):
         return None
+    script = seen.scripts.get(task.id, [])
+    if not script:  # it was not called, and every check says why
+        return Diagnosis(misconceptions=[], says=failed[0].message or "")
+    returns = [line for one in written for line in one.returns]
+    line = returns[0] if len(returns) == 1 else written[0].line if written else None
+    says = headline(worst_first(failed)[0], filename, line)
+    # A name rests on all calls of the task, each with a verdict that can be relied on.
+    if any(check.unstable or check.keeps for check in checks):
+        return Diagnosis(misconceptions=[], says=says)
     edits = [edit for edit in bench.oracle.misconceptions if edit.task == task.id]
-    failed = [check.id for check in checks if check.outcome != "passed"]
-    return diagnosis.diagnose(seen.scripts.get(task.id, []), bench.oracle, edits, returns, failed)
+    return diagnosis.diagnose(script, bench.oracle, edits, says, returns, [check.id for check in failed])
 
 
-def _problem(seen: Examination) -> Problem | None:
+def _problem(seen: Examination, bench: Bench) -> Problem | None:
     if seen.fault is not None:
         return Problem(kind="grader_error", message=str(seen.fault))
     if seen.interrupted:
@@ -223,7 +243,7 @@ def _problem(seen: Examination) -> Problem | None:
     if error is None:
         return None
     kinds = {"raised": "import_error", "timed_out": "import_timed_out"}
-    message = error_sentence(error, visible=True)
+    message = error_sentence(error, True, bench.sandbox.libraries)
     if error.frames:
         message += f"\n    {error.frames[-1][2].strip()}"
     return Problem(kind=kinds.get(error.kind, "import_crashed"), message=message, line=error.line)

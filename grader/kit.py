@@ -28,6 +28,7 @@ from grader.recipes import (
     randn,
     scaled_linear_betas,
     tensor,
+    witnessed,
     zeros,
 )
 
@@ -59,6 +60,7 @@ __all__ = [
     "tensor",
     "to_images",
     "values",
+    "witnessed",
     "zeros",
 ]
 
@@ -79,6 +81,8 @@ class CheckMark:
     property: bool
     tells: str | None
     subject: str
+    memory_mib: int | None
+    reported: bool
 
 
 def check(
@@ -89,16 +93,20 @@ def check(
     property: bool = False,
     tells: str | None = None,
     subject: str = SUBJECT,
+    memory_mib: int | None = None,
+    reported: bool = False,
 ) -> Callable[[F], F]:
     """Mark a pytest function as a check of `task`. Its docstring is the sentence a student reads.
 
     visible: a student sees what was measured. weight: its share of the task's points. property: it looks at the
     student's answers alone, or asks for a refusal; it earns only if a check that compares values passes, too. tells:
     the one sentence that is shown for a difference, which gives nothing away. subject: what is compared, in words.
+    memory_mib: the student's code runs in a process of its own that the kernel holds to so much memory. reported: it
+    compares what the student's process says of itself, as the meter's figures; at most a tenth of a task's points.
     """
 
     def mark(function: F) -> F:
-        function.__check__ = CheckMark(task, visible, weight, property, tells, subject)  # type: ignore[attr-defined]
+        function.__check__ = CheckMark(task, visible, weight, property, tells, subject, memory_mib, reported)  # type: ignore[attr-defined]
         return function
 
     return mark

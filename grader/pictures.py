@@ -102,7 +102,7 @@ def to_images(values: Any) -> list[np.ndarray]:
     finite = np.isfinite(batch).all(axis=1)
     grey = (np.clip(np.nan_to_num(batch, nan=0.0, posinf=0.0, neginf=0.0), -1, 1) + 1) * 127.5
     images = np.rint(grey).astype(np.uint8).transpose(0, 2, 3, 1)
-    images = np.ascontiguousarray(np.broadcast_to(images, (*images.shape[:3], 3)))
+    images = np.array(np.broadcast_to(images, (*images.shape[:3], 3)), order="C")
     images[~finite] = NOT_FINITE
     return list(images)
 

@@ -155,6 +155,14 @@ def generator(seed: int) -> Recipe:
     return Recipe("generator", (seed,))
 
 
+def witnessed(builder: str, calls: int = 40, **kwargs: Any) -> Recipe:
+    """A model that `builder` of scenarios.py builds; its calls are written down outside a student's process.
+
+    `calls` is how often it may be called in one play.
+    """
+    return Recipe("witnessed", (builder, calls), kwargs)
+
+
 def dtype(name: str) -> Recipe:
     """A torch dtype, by name."""
     return Recipe("dtype", (name,))

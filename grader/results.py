@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 OUR_FAULT = "The grader failed here, not your code. It costs you nothing; tell your instructor."
 
 Outcome = Literal["passed", "failed", "crashed", "timed_out", "skipped", "grader_error"]
@@ -28,12 +28,18 @@ class Score(Model):
 
 
 class Diagnosis(Model):
-    """Which known mistakes give exactly the student's answers, on every call of the task."""
+    """What is said of a task that is not right: the known mistakes that explain it, or else its worst check."""
 
     misconceptions: list[list[str]] = Field(
-        description="Explanations, each one id or a pair of ids; several mean 'one of'. Empty: none fits."
+        description="Known mistakes that give exactly the student's answers, on every call of the task: each one id or "
+        "a pair of ids; several mean 'one of'. Empty: none does."
     )
-    says: str = Field(description="The sentence a student reads.")
+    says: str = Field(
+        description="The sentence a student reads first: the mistakes', or what the worst check found, and where."
+    )
+    facts: list[str] = Field(
+        default=[], description="Sentences about the answers as a whole, where no known mistake explains them."
+    )
     see: list[str] = Field(default=[], description="Anchors on the lab's page.")
 
 
@@ -50,10 +56,10 @@ class Evidence(Model):
 
     call: str | None = Field(default=None, description="The call that was made, in recipe form.")
     where: str | None = Field(default=None, description="Path of the first differing value in the answer.")
-    max_error: float | None = None
-    in_tolerances: float | None = Field(
-        default=None, description="Largest error in units of tolerance; 1 is the limit."
+    max_error: float | None = Field(
+        default=None, description="The error where it is furthest out of tolerance: one place, the one that is shown."
     )
+    in_tolerances: float | None = Field(default=None, description="That error in units of tolerance; 1 is the limit.")
     yours: str | None = None
     expected: str | None = None
 
@@ -76,6 +82,9 @@ class CheckResult(Model):
     frames: list[Frame] = Field(default=[], description="The student's own lines, outermost first.")
     output: str = Field(default="", description="What the student's code printed; capped, control characters shown.")
     unstable: bool = Field(default=False, description="The verdict changed when the check was run again.")
+    keeps: bool = Field(
+        default=False, description="Right when called first, wrong after other calls: the code keeps something."
+    )
 
 
 class TaskResult(Model):

@@ -1,34 +1,22 @@
 """Results and pictures that are kept: one SQLite file, one row per submission and task, durable when it is made.
 
-A result is found again only where everything that made it is the same: the file's bytes, what the task is judged by
-(its checks, the reference, its known mistakes, the scenarios, its table in lab.toml), the course's seed, and the
-machine's class. So a changed check re-runs its own task and no other.
+A result is found again only where everything that made it is the same: the file's bytes, what the task is judged by,
+the course's seed, and the machine's class (`grader.digests`). So a changed check re-runs its own task and no other.
 """
 
 from __future__ import annotations
 
-import ast
-import functools
-import hashlib
-import importlib.metadata
-import json
-import platform
 import sqlite3
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-from grader.course import Lab
 from grader.errors import UsageError
 from grader.results import Drawn, LabResult
-from grader.root import PACKAGE
 from grader.scoring import total
 
 FORMAT = 2
-
-# What of the engine can change a verdict; telling and keeping cannot.
-_JUDGING = ("checking", "sandbox", "grading.py", "scoring.py", "submission.py", "kit.py", "recipes.py", "results.py")
 
 _RESULTS = """
 create table if not exists results (
@@ -53,91 +41,6 @@ create table if not exists pictures (
     primary key (source, drawn_by, seed, machine)
 )
 """
-
-
-def source_digest(source: bytes) -> str:
-    """Return the sha256 of a submission: whole, for nobody may make two files that pass for one."""
-    return hashlib.sha256(source).hexdigest()
-
-
-def task_digests(lab: Lab) -> dict[str, str]:
-    """Return for each task the digest of everything it is judged by. Comments and blank lines of code do not count."""
-    checks, shared = _checks_by_task(lab.checks_path.read_text(encoding="utf-8"))
-    common = [*_common(lab), shared]
-    digests = {}
-    for task in lab.tasks:
-        edits = [edit.model_dump_json() for edit in lab.misconceptions if edit.task == task.id]
-        parts = [*common, task.model_dump_json(), *edits, *checks.get(task.id, [])]
-        digests[task.id] = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-    return digests
-
-
-def drawing_digest(lab: Lab) -> str:
-    """Return the digest of everything the lab's pictures are drawn by; empty where it has none."""
-    if not lab.figures_path.is_file():
-        return ""
-    parts = [*_common(lab), *(task.model_dump_json() for task in lab.tasks)]
-    parts.append(ast.dump(ast.parse(lab.figures_path.read_text(encoding="utf-8"))))
-    # Models and samples that figures.py may load.
-    files = [path for path in sorted((lab.root / "fixtures").rglob("*")) if path.is_file() and path.suffix != ".pyc"]
-    for path in [PACKAGE / "pictures.py", *files]:
-        parts += [path.name, hashlib.sha256(path.read_bytes()).hexdigest()]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-
-
-def _common(lab: Lab) -> list[str]:
-    """Return what all tasks of a lab rest on."""
-    manifest = lab.manifest.model_dump(exclude={"task"}, mode="json")
-    answers = lab.answers_path.read_bytes() if lab.is_student_edition else b""
-    return [
-        json.dumps(manifest, sort_keys=True),
-        "" if lab.is_student_edition else ast.dump(ast.parse(lab.reference)),
-        ast.dump(ast.parse(lab.scenarios or "")),
-        hashlib.sha256(answers).hexdigest(),
-    ]
-
-
-def _checks_by_task(text: str) -> tuple[dict[str, list[str]], str]:
-    """Return each task's checks, and what is no task's own: imports, helpers, and checks whose task is computed."""
-    own: dict[str, list[str]] = {}
-    shared = []
-    for node in ast.parse(text).body:
-        task = _task_of(node)
-        if task is None:
-            shared.append(ast.dump(node))
-        else:
-            own.setdefault(task, []).append(ast.dump(node))
-    return own, "\0".join(shared)
-
-
-def _task_of(node: ast.stmt) -> str | None:
-    if not isinstance(node, ast.FunctionDef):
-        return None
-    for mark in node.decorator_list:
-        if isinstance(mark, ast.Call) and isinstance(mark.func, ast.Name) and mark.func.id == "check" and mark.args:
-            first = mark.args[0]
-            if isinstance(first, ast.Constant) and isinstance(first.value, str):
-                return first.value
-    return None
-
-
-def machine_class(lab: Lab) -> str:
-    """Return what must be the same for two machines to come to the same result: engine, versions, processor."""
-    names = ["torch", "numpy", "ml-dtypes", *(["diffusers"] if lab.manifest.libraries == "diffusers" else [])]
-    versions = [f"{name} {importlib.metadata.version(name)}" for name in names]
-    python = f"Python {platform.python_version()}"
-    return ", ".join([f"engine {_engine()}", python, f"{platform.system()} {platform.machine()}", *versions])
-
-
-@functools.cache
-def _engine() -> str:
-    """Return the digest of the engine's own files: a version alone says too little of a checkout."""
-    parts = hashlib.sha256()
-    for name in _JUDGING:
-        path = PACKAGE / name
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            parts.update(file.relative_to(PACKAGE).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
-    return parts.hexdigest()[:12]
 
 
 def is_final(result: LabResult) -> bool:

@@ -11,7 +11,7 @@ import os
 import re
 import stat
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO, Literal
@@ -26,6 +26,7 @@ class Definition:
     """What the file binds at its top level under one name."""
 
     line: int
+    is_function: bool = False  # or a class: what a task may ask for
     is_stub: bool = False
     parameters: tuple[int, int] | None = None  # fewest and most positional arguments; None: cannot be told
     shown: str = ""  # the parameters as the student wrote them
@@ -58,9 +59,13 @@ class Submission:
         """The source's lines, for quoting."""
         return re.split(r"\r\n|\r|\n", self.source.decode("utf-8-sig"))  # a form feed ends no line of Python
 
-    def unfit(self, signatures: Mapping[str, str]) -> Unfit | None:
-        """Return why a task of these functions cannot be run, or None: missing, still a stub, another signature."""
-        found = [reason for name, signature in signatures.items() if (reason := self._unfit(name, signature))]
+    def unfit(self, signatures: Mapping[str, str], tasks: Collection[str] = ()) -> Unfit | None:
+        """Return why a task of these functions cannot be run, or None: missing, still a stub, another signature.
+
+        Of the functions that the file defines besides `tasks`, the lab's own, the one that was probably meant is
+        suggested.
+        """
+        found = [reason for name, signature in signatures.items() if (reason := self._unfit(name, signature, tasks))]
         if not found:
             return None
         says = found[0].says
@@ -68,12 +73,13 @@ class Submission:
             says += f" The task is {' and '.join(signatures)}; it is graded when all of them are there."
         return Unfit(found[0].outcome, says)
 
-    def _unfit(self, name: str, signature: str) -> Unfit | None:
+    def _unfit(self, name: str, signature: str, tasks: Collection[str]) -> Unfit | None:
         found = self.definitions.get(name)
         if found is None:
             if self.binds_unknown_names:
                 return None
-            near = difflib.get_close_matches(name, self.definitions, 1)
+            others = [n for n, one in self.definitions.items() if one.is_function and n not in tasks]
+            near = difflib.get_close_matches(name, others, 1)
             if near:
                 where = self.definitions[near[0]].line
                 advice = f"Did you mean {near[0]} on line {where}? Rename it to {name}."
@@ -206,6 +212,7 @@ def _bindings(body: Sequence[ast.stmt]) -> Iterator[tuple[str, Definition]]:
                 node.name,
                 Definition(
                     node.lineno,
+                    True,
                     _is_stub(node.body),
                     _positional(node),
                     ast.unparse(node.args),
@@ -215,14 +222,14 @@ def _bindings(body: Sequence[ast.stmt]) -> Iterator[tuple[str, Definition]]:
         elif isinstance(node, ast.ClassDef):
             methods = [n for n in node.body if isinstance(n, ast.FunctionDef)]
             returns = tuple(sorted(n.lineno for m in methods for n in ast.walk(m) if isinstance(n, ast.Return)))
-            yield node.name, Definition(node.lineno, _is_stub_class(methods), returns=returns)
+            yield node.name, Definition(node.lineno, True, _is_stub_class(methods), returns=returns)
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
             for alias in node.names:
                 yield (alias.asname or alias.name).split(".")[0], Definition(node.lineno)
         elif isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign)):
             for part in ast.walk(node):
                 if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store):
-                    yield part.id, Definition(node.lineno)
+                    yield part.id, Definition(node.lineno, isinstance(node.value, ast.Lambda))
         else:
             for block in ("body", "orelse", "finalbody"):
                 inner = getattr(node, block, None)

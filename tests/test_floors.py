@@ -7,26 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from grader.digests import STAIR
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "grader"
 
-# docs/design.md, "The story of one run". A module may import what stands on a lower floor, or its own folder.
-STAIR = [
-    {"__init__", "errors", "results", "recipes", "signature"},
-    {"seeds"},
-    {"root", "pictures", "manifest", "submission"},
-    {"kit", "course"},
-    {"scoring"},
-    {"sandbox"},
-    {"checking"},
-    {"grading"},
-    {"store"},
-    {"executors"},
-    {"cohort"},
-    {"reports"},
-    {"authoring"},
-    {"cli"},
-]
 FLOORS = {name: number for number, names in enumerate(STAIR) for name in names}
 MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py") if "_course" not in path.parts)
 
@@ -67,7 +52,7 @@ def floor_of(dotted: str) -> str | None:
 def loaded(cwd: Path, *words: str) -> tuple[int, set[str]]:
     environment = {**os.environ, "GRADE_COURSE": str(ROOT)}
     done = subprocess.run(
-        [sys.executable, "-c", PROBE, *words], cwd=cwd, env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", PROBE, *words], cwd=cwd, env=environment, capture_output=True, text=True
     )
     return done.returncode, set(json.loads(done.stderr.strip().splitlines()[-1]))
 
@@ -90,7 +75,7 @@ def test_the_pages_stair_is_this_one():
     page = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
     sentence = page[page.index("is the stair):") :].split("\n\n")[0]
     shown = [set(floor.split("`")[1].split()) for floor in sentence.split("<")]
-    assert shown == [row - {"__init__"} for row in STAIR]
+    assert shown == [set(row) - {"__init__"} for row in STAIR]
 
 
 @pytest.mark.parametrize("module", sorted((PACKAGE / "sandbox" / "worker").glob("*.py")), ids=lambda path: path.name)
@@ -117,11 +102,11 @@ def test_only_the_worker_and_nothing_of_the_judge_imports_torch():
         (["list"], 0),
         ([], 0),
         (["start", "lab01", "new"], 0),
-        (["hint", "lab02"], 0),
+        (["hint", "lab02", "ddpm_step"], 0),
         (["cohort", "--help"], 0),
         (["cohort", "lab01", "nowhere", "-o", "out"], 2),
         (["schema"], 0),
-        (["lab04"], 2),
+        (["lab99"], 2),
         (["lab01", "."], 3),
         (["lab01", "bad/lab01.py"], 3),
         (["lab01", "binary/lab01.py"], 3),

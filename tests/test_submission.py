@@ -206,6 +206,21 @@ def test_a_missing_function_and_the_one_that_was_meant():
     assert found.says == f"lab01.py defines no add_noise; the task asks for {SIGNATURE}."
 
 
+def test_what_is_suggested_is_a_function_that_is_no_task():
+    def says(source, name="training_loss", tasks=("training_loss", "training_target")):
+        return parse(source.encode(), "lab01.py").unfit({name: f"{name}(x)"}, tasks).says
+
+    target = "def training_target(x):\n    return x\n"
+    assert says(target) == "lab01.py defines no training_loss; the task asks for training_loss(x)."
+    assert "Did you mean training_target on line 1?" in says(target, tasks=("training_loss",))
+    assert "Did you mean trainingloss on line 3?" in says(target + "def trainingloss(x):\n    return x\n")
+    assert "Did you mean trainingloss on line 3?" in says(target + "trainingloss = lambda x: x\n")
+    assert "Did you mean Training_loss on line 1?" in says("class Training_loss:\n    x = 1\n")
+    for variable in ("betas = 1\n", "from torch import betas\n", "import betas\n"):
+        assert "Did you mean" not in says(variable, "make_betas")
+        assert "Did you mean" in says(variable + "def betas(x):\n    return x\n", "make_betas")
+
+
 @pytest.mark.parametrize(
     "body",
     ["raise NotImplementedError", "raise NotImplementedError('later')", "pass", "...", '"""Only words."""',

@@ -140,5 +140,4 @@ def grade(cwd: Path, *words: str, course: Path = ROOT, **environment: str) -> su
         capture_output=True,
         text=True,
         encoding="utf-8",
-        timeout=200,
     )

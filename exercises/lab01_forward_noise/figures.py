@@ -11,7 +11,8 @@ from grader.kit import (
     ImageGrid,
     Recipe,
     array,
-    error_images,
+    beside,
+    entry,
     figure,
     linear_betas,
     ones,
@@ -37,11 +38,6 @@ def comparable(yours: Any, reference: Any) -> bool:
     return getattr(yours, "array", None) is not None and yours.shape == reference.shape
 
 
-def entry(answer: Any, key: str) -> Any:
-    """Return what an answer's dict holds under `key`, or None."""
-    return answer.get(key) if isinstance(answer, dict) else None
-
-
 def over(places: list[int], values: np.ndarray) -> Points:
     """Return (t, value at t) for the places of a schedule."""
     return [(float(t), float(values[t])) for t in places]
@@ -56,6 +52,11 @@ def both(label: str, yours: Any, reference: Any, drawn: Any) -> list[tuple[str, 
     return series
 
 
+def over_t(title: str, y_label: str, series: list[Any], *, caption: str, alt: str, log_y: bool = False) -> Chart:
+    """Return a chart over the timesteps."""
+    return Chart(title, caption, alt, "timestep t", y_label, series, log_y)
+
+
 SCHEDULES = (
     ("linear", (1e-4, 0.02)),
     ("scaled_linear", (0.00085, 0.012)),
@@ -63,20 +64,20 @@ SCHEDULES = (
 )
 
 
+def schedules(play, drawn: Any) -> list[Any]:
+    """Return the lines of all three schedules."""
+    return [line for kind, ends in SCHEDULES for line in both(kind, *play.call("make_betas", kind, 1000, *ends), drawn)]
+
+
 @figure("make_betas")
 def three_schedules(play) -> Chart:
     """The betas over t."""
-    series = []
-    for kind, ends in SCHEDULES:
-        yours, reference = play.call("make_betas", kind, 1000, *ends)
-        series += both(kind, yours, reference, lambda betas: over([*LEVELS[1:], 999], betas))
-    return Chart(
-        title="Three schedules: the variance of each step",
+    return over_t(
+        "Three schedules: the variance of each step",
+        "β_t",
+        schedules(play, lambda betas: over([*LEVELS[1:], 999], betas)),
         caption="The cosine schedule's last steps replace nearly everything. scaled_linear: Stable Diffusion's ends.",
         alt="Three rising curves on a logarithmic axis; the cosine schedule starts lowest and ends near one.",
-        x_label="timestep t",
-        y_label="β_t",
-        series=series,
         log_y=True,
     )
 
@@ -84,34 +85,12 @@ def three_schedules(play) -> Chart:
 @figure("make_betas")
 def what_they_leave(play) -> Chart:
     """ᾱ, which these betas lead to."""
-    series = []
-    for kind, ends in SCHEDULES:
-        yours, reference = play.call("make_betas", kind, 1000, *ends)
-        series += both(kind, yours, reference, lambda betas: over(LEVELS, np.cumprod(1 - betas)))
-    return Chart(
-        title="Three schedules: the signal that is left",
+    return over_t(
+        "Three schedules: the signal that is left",
+        "ᾱ_t",
+        schedules(play, lambda betas: over(LEVELS, np.cumprod(1 - betas))),
         caption="ᾱ_t, the product of 1 − β up to t. The last third of the linear schedule is noise already.",
         alt="Three falling curves from one towards zero: linear falls first, the cosine schedule last.",
-        x_label="timestep t",
-        y_label="ᾱ_t",
-        series=series,
-    )
-
-
-@figure("noise_levels")
-def shares_of_variance(play) -> Chart:
-    """How the variance of x_t is shared between signal and noise."""
-    yours, reference = play.call("noise_levels", linear_betas(1000))
-    series = []
-    for key in ("signal", "noise"):
-        series += both(f"{key}²", entry(yours, key), reference[key], lambda factor: over(LEVELS, factor**2))
-    return Chart(
-        title="Whose variance is it?",
-        caption="The squares of the two factors: at every timestep they add up to one.",
-        alt="The share of the signal falls from one to zero while the share of the noise rises from zero to one.",
-        x_label="timestep t",
-        y_label="share of variance",
-        series=series,
     )
 
 
@@ -122,13 +101,12 @@ def two_clocks(play) -> Chart:
     for label, betas in (("DDPM", linear_betas(1000)), ("Stable Diffusion", scaled_linear_betas(1000))):
         yours, reference = play.call("noise_levels", betas)
         series += both(label, entry(yours, "log_snr"), reference["log_snr"], lambda values: over(LEVELS, values))
-    return Chart(
-        title="The same t, another noise level",
+    return over_t(
+        "The same t, another noise level",
+        "log-SNR",
+        series,
         caption="log-SNR over t: the two schedules mean different levels by the same timestep.",
         alt="Two falling curves of log-SNR; that of Stable Diffusion lies higher from the middle on.",
-        x_label="timestep t",
-        y_label="log-SNR",
-        series=series,
     )
 
 
@@ -138,16 +116,12 @@ def one_sprite_at_six_noise_levels(play) -> ImageGrid:
     x0 = np.stack([sprite("circle", "yellow")] * len(TIMESTEPS))
     noise = randn(PICTURE_SEED, 1, 3, 32, 32).expand(*x0.shape)
     yours, reference = play.call("add_noise", array(x0), noise, tensor(TIMESTEPS), linear_betas(1000))
-    rows = [("reference", to_images(reference.array))]
-    if comparable(yours, reference):
-        rows.append(("yours", to_images(yours.array)))
-        rows.append(("|error|, 0 to 1", error_images(yours.array, reference.array, 1.0)))
     return ImageGrid(
         title="One sprite at six noise levels",
         caption="The same sprite and the same noise in every column; only t differs. Errors are on a fixed scale.",
         alt="A yellow circle that fades into noise from left to right, by the reference and by your add_noise.",
         columns=[f"t = {t}" for t in TIMESTEPS],
-        rows=rows,
+        rows=beside(yours, reference),
     )
 
 
@@ -184,27 +158,20 @@ def noised_by_you_and_denoised_by_a_model(play) -> ImageGrid:
 @figure("add_noise")
 def the_two_factors(play) -> Chart:
     """How much of x0 and how much noise x_t holds: a sample of ones without noise, and the other way round."""
-    t, betas = tensor(LEVELS), linear_betas(1000)
     one, nothing = ones(len(LEVELS), 1), zeros(len(LEVELS), 1)
     series = []
     for name, x0, noise in (("x0", one, nothing), ("noise", nothing, one)):
-        yours, reference = play.call("add_noise", x0, noise, t, betas)
-        series.append((f"factor of {name}", "reference", points(reference)))
-        if comparable(yours, reference):
-            series.append((f"your factor of {name}", "yours", points(yours)))
-    return Chart(
-        title="The two factors over the schedule",
+        answers = play.call("add_noise", x0, noise, tensor(LEVELS), linear_betas(1000))
+        series += both(
+            f"factor of {name}", *answers, lambda factor: list(zip(LEVELS, factor[:, 0].tolist(), strict=True))
+        )
+    return over_t(
+        "The two factors over the schedule",
+        "factor",
+        series,
         caption="Signal fades as noise grows; at every t the squares of the two factors add up to one.",
         alt="Two curves over t: the factor of x0 falls from one to nearly zero, the factor of the noise rises to one.",
-        x_label="timestep t",
-        y_label="factor",
-        series=series,
     )
-
-
-def points(values: Any) -> Points:
-    """Return (t, factor) for each level."""
-    return [(float(t), float(y)) for t, y in zip(LEVELS, values.array[:, 0], strict=True)]
 
 
 def shares(count: int) -> tuple[Recipe, Recipe]:
@@ -249,13 +216,12 @@ def the_tail(play) -> Chart:
 
     yours, reference = play.call("zero_terminal_snr", scaled_linear_betas(1000))
     before = np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
-    return Chart(
-        title="The signal's factor near the end, Stable Diffusion's schedule",
+    return over_t(
+        "The signal's factor near the end, Stable Diffusion's schedule",
+        "√ᾱ_t",
+        [("before", "other", root(before)), *both("after", yours, reference, root)],
         caption="Before, 7 % of the signal's amplitude is left at the last timestep; after, nothing.",
         alt="The factor of x_0 over the last hundred timesteps falls; only the rescaled curve ends at zero.",
-        x_label="timestep t",
-        y_label="√ᾱ_t",
-        series=[("before", "other", root(before)), *both("after", yours, reference, root)],
     )
 
 
@@ -285,13 +251,12 @@ def three_weights(play) -> Chart:
         series += both(
             prediction_type, yours, reference, lambda weight: list(zip(LEVELS, weight.tolist(), strict=True))
         )
-    return Chart(
-        title="One rule, three units: the Min-SNR weight with γ = 5",
+    return over_t(
+        "One rule, three units: the Min-SNR weight with γ = 5",
+        "weight",
+        series,
         caption="They make one loss of three predictions: the weights differ by the SNR, or by SNR + 1.",
         alt="Three curves of weights over t on a logarithmic axis.",
-        x_label="timestep t",
-        y_label="weight",
-        series=series,
         log_y=True,
     )
 
@@ -312,11 +277,10 @@ def where_the_loss_comes_from(play) -> Chart:
             gamma=gamma,
         )
         series += both(label, yours, reference, lambda losses: list(zip(LEVELS, losses[0].tolist(), strict=True)))
-    return Chart(
-        title="Which timesteps does training listen to?",
+    return over_t(
+        "Which timesteps does training listen to?",
+        "loss",
+        series,
         caption="The loss for v of a model that always answers 0. The weights turn down both ends of the schedule.",
         alt="A smooth curve without weights, and one with weights that is low at both ends.",
-        x_label="timestep t",
-        y_label="loss",
-        series=series,
     )

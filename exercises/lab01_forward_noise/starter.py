@@ -1,7 +1,9 @@
 """Lab 01, the forward noise process: how a clean sample becomes a noisy training example.
 
 Read page.md first. Fill in each function and run `grade lab01`. Let each function stand by itself: one that calls
-another of yours also inherits its mistakes.
+another of yours also inherits its mistakes. The grader sees this one file, which may import the standard library,
+torch and numpy. All tensors of a call live on one device, t too, and it need not be the CPU; a `print` that reads a
+number back (`.item()`) costs nothing.
 """
 
 from collections.abc import Callable
@@ -66,7 +68,7 @@ def make_betas(kind: str, num_train_timesteps: int, beta_start: float = 1e-4, be
                 ᾱ(u) = cos²((u + s)/(1 + s) · π/2)        s = 0.008
                 β_i = min(1 − ᾱ((i+1)/T)/ᾱ(i/T), 0.999)
 
-            Another kind is refused with a ValueError.
+            The names hold as they are written; any other is refused with a ValueError.
         num_train_timesteps: T.
         beta_start: β_0.
         beta_end: β_(T−1).
@@ -118,15 +120,16 @@ def training_target(
 
     Args:
         prediction_type: "epsilon": the noise that was mixed in. "sample": the clean sample. "v_prediction": the
-            velocity (Salimans & Ho 2022, section 4), v = √ᾱ_t·ε − √(1−ᾱ_t)·x_0. Another one is refused with a
-            ValueError.
+            velocity (Salimans & Ho 2022, section 4), v = √ᾱ_t·ε − √(1−ᾱ_t)·x_0. The names hold as they are
+            written; any other is refused with a ValueError.
         x0: (B, ...), any number of further axes; float32, float16 or bfloat16.
         noise: ε, as `x0`.
         t: (B,) int64, one timestep a sample.
         betas: (T,) float32.
 
     Returns:
-        The target: shape and dtype of `x0`. In half precision keep the factors in float32, as in `add_noise`.
+        The target: shape and dtype of `x0`. In half precision only the last rounding may lose digits, as in
+        `add_noise`: keep the factors in float32.
     """
     raise NotImplementedError
 
@@ -200,11 +203,12 @@ def training_loss(
         noise: ε, as `x0`. It has been drawn already; nothing random happens here.
         t: (B,) int64, one timestep a sample.
         betas: (T,) float32.
-        prediction_type: "epsilon", "sample" or "v_prediction"; another one is refused with a ValueError.
+        prediction_type: "epsilon", "sample" or "v_prediction"; another one is refused with a ValueError,
+            with a γ and without.
         min_snr_gamma: γ of the Min-SNR rule; None: no weights.
 
     Returns:
         The loss as a 0-d float32 tensor that gradients flow back from: the mean over the batch of each sample's mean
-        squared error, which is weighted before the batch's mean where there is a γ.
+        squared error, which is weighted before the batch's mean where there is a γ. backward() is left to the caller.
     """
     raise NotImplementedError

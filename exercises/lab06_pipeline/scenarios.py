@@ -1,7 +1,4 @@
-"""The harness of lab 06, public: builds models and schedulers, runs a student's loop, says what came of it.
-
-Runs in the worker, before and beside the student's file.
-"""
+"""The harness of lab 06, public: builds models and schedulers, and runs a student's loop. Runs in the workers."""
 
 import torch
 from diffusers import (
@@ -11,8 +8,6 @@ from diffusers import (
     HeunDiscreteScheduler,
     UNet2DConditionModel,
 )
-
-CALL_BUDGET = 20
 
 # Stable Diffusion's training schedule, which every scheduler below is made for.
 TRAINING = {
@@ -32,39 +27,14 @@ SCHEDULERS = {
 }
 
 
-class TooManyCalls(RuntimeError):
-    """The loop called the network more often than any loop of this lab needs to."""
-
-
-class TracedUNet(UNet2DConditionModel):
-    """A UNet that writes down every call as (batch size, "timestep") and stops a loop that has gone astray."""
-
-    def forward(self, sample, timestep, encoder_hidden_states, *args, **kwargs):
-        """Predict as UNet2DConditionModel does."""
-        calls = self.__dict__.setdefault("calls", [])
-        if len(calls) == CALL_BUDGET:
-            raise TooManyCalls(
-                f"stopped: the network was called more than {CALL_BUDGET} times, which no loop of this lab needs. "
-                "Which timesteps does your loop walk?"
-            )
-        calls.append((len(sample), plain_timestep(timestep)))
-        return super().forward(sample, timestep, encoder_hidden_states, *args, **kwargs)
-
-
-def plain_timestep(timestep):
-    """Write a timestep as text, which compares exactly: "751", "749.25", or all of them where samples differ."""
-    values = [f"{float(t):.7g}" for t in torch.as_tensor(timestep).flatten()]
-    return values[0] if len(set(values)) == 1 else ", ".join(values)
-
-
-def make_unet(channels, context_dim, seed):
+def make_unet(channels, context_dim, seed=0, trainable=False):
     """Build the smallest UNet2DConditionModel that reads its condition, and fill it from `seed`.
 
     The filling goes by sorted parameter names, so that the numbers do not depend on the library's initialisation,
     and leaves no layer at zero, where a mistake could hide.
     """
     with torch.random.fork_rng(devices=[]):
-        unet = TracedUNet(
+        unet = UNet2DConditionModel(
             sample_size=8,
             in_channels=channels,
             out_channels=channels,
@@ -82,7 +52,7 @@ def make_unet(channels, context_dim, seed):
         for _, parameter in sorted(unet.named_parameters()):
             fan_in = parameter[0].numel() if parameter.ndim > 1 else parameter.numel()
             parameter.normal_(0.0, 0.7 / fan_in**0.5, generator=generator)
-    return unet.eval()
+    return unet.eval().requires_grad_(trainable)
 
 
 def make_scheduler(name):
@@ -91,22 +61,9 @@ def make_scheduler(name):
     return scheduler_class(**TRAINING, **options)
 
 
-def sample(student, *, scheduler, noise, cond, uncond, guidance_scale, steps, unet_seed=0):
-    """Run the loop on a tiny UNet; the answer is the latents and every call that the network got."""
-    unet = make_unet(noise.shape[1], cond.shape[-1], unet_seed).requires_grad_(False)
-    latents = student.denoise_loop(unet, make_scheduler(scheduler), noise, cond, uncond, guidance_scale, steps)
-    return {"latents": latents, "calls": unet.__dict__.get("calls", [])}
-
-
-def gradients(student, *, scheduler, noise, cond, uncond, guidance_scale, steps, unet_seed=0):
-    """Run the loop on a UNet whose weights want gradients; the answer is whether the latents remember them.
-
-    The calls are part of the answer, so that a loop that never ran says nothing.
-    """
-    unet = make_unet(noise.shape[1], cond.shape[-1], unet_seed).requires_grad_(True)
-    latents = student.denoise_loop(unet, make_scheduler(scheduler), noise, cond, uncond, guidance_scale, steps)
-    remember = bool(getattr(latents, "requires_grad", False))
-    return {"latents_remember_gradients": remember, "calls": unet.__dict__.get("calls", [])}
+def sample(student, *, unet, scheduler, noise, cond, uncond, guidance_scale, steps):
+    """Run the loop on a tiny UNet, whose calls the grader sees; the answer is the latents."""
+    return student.denoise_loop(unet, make_scheduler(scheduler), noise, cond, uncond, guidance_scale, steps)
 
 
 def film(student, *, stack, scheduler, prompt, noise, guidance_scale, steps):

@@ -1,4 +1,7 @@
-"""Lab 06, the pipeline: write the loop that a diffusers pipeline runs between its text encoder and its VAE."""
+"""Lab 06, the pipeline: write the loop that a diffusers pipeline runs between its text encoder and its VAE.
+
+The grader sees this one file. It may import the standard library, torch, numpy and diffusers.
+"""
 
 import torch
 
@@ -32,6 +35,7 @@ def denoise_loop(
         steps: number of inference steps.
 
     Returns:
-        The latents (B, C, h, w) after the last step, without a gradient graph.
+        The latents (B, C, h, w) after the last step, without a gradient graph. No step keeps one for the next either,
+        also where the weights of `unet` want gradients.
     """
     raise NotImplementedError

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, Field
 
-from grader.authoring import hollow
+from grader.authoring import contract, hollow
 from grader.authoring.mutants import diff, mutants
 from grader.authoring.pool import Pool
 from grader.authoring.trials import Kind, Spec, Trial
@@ -29,7 +29,7 @@ from grader.seeds import of_check
 EQUIVALENT_LIMIT = 0.5  # an honest rewrite may use half the tolerance
 MEMORISED = f"hollow: {hollow.HARD_CODED}"
 MARGIN = 5.0  # a real-valued mistake misses by this many tolerances
-SEEDS, QUICK_SEEDS = 20, 2
+SEEDS, QUICK_SEEDS = 20, 3  # the course's own among them
 QUICK_MUTANTS = 96  # of a lab, in the same place every time
 
 
@@ -183,12 +183,9 @@ class _Plan:
     def _other_seeds(self) -> Iterator[Spec]:
         """Yield reference, equivalents and mistakes on other seeds, one edit of every task in each source."""
         right = rows(self.equivalents)
-        wrong = rows(self.misconceptions)
-        for turn, seed in enumerate(self.seeds[1:]):  # the first is the course's own, as of every other trial
-            chosen: list[Sequence[Edit]] = [[], *right]
-            # Mistakes cost more time than right code; all of them come round several times over the seeds.
-            chosen += [wrong[(2 * turn + k) % len(wrong)] for k in range(min(2, len(wrong)))]
-            for edits in chosen:
+        wrong = rows([spelling for mistake in self.misconceptions for spelling in mistake.spellings])
+        for seed in self.seeds[1:]:  # the first is the course's own, as of every other trial
+            for edits in ([], *right, *wrong):
                 source = edited(self.lab, edits) if edits else self.lab.reference
                 yield Spec("seed", source, seed, None, tuple(edit.key for edit in edits), self.only)
 
@@ -418,27 +415,30 @@ def _count_pairs(seen: _Seen) -> PairCounts:
 
 
 def _seed_verdicts(seen: _Seen) -> tuple[list[str], list[str]]:
-    """Return (faults, notes): the checks whose verdict hangs on the course's seed."""
+    """Return (faults, notes): the checks whose verdict hangs on the course's seed.
+
+    One check at least rejects a mistake on every seed. Several that are each blind now and then would leave it to
+    chance whether one of them sees it.
+    """
     faults, notes = [], []
-    mistakes = {f"{t.task}/{t.ids[0]}": set(t.rejected_by) for t in seen.of("misconception")}
+    rejections = {f"{t.task}/{t.ids[0]}": [set(t.rejected_by)] for t in seen.of("misconception") if t.rejected_by}
+    known = {spelling.key for mistake in seen.lab.misconceptions for spelling in mistake.spellings}
     for trial in seen.of("seed"):
-        wrong = [name for name in trial.ids if name in mistakes]
-        if not wrong:
-            if trial.rejected_by:
-                whose = ", ".join(n for n in trial.ids if any(f"/{n.split('/')[0]}." in c for c in trial.rejected_by))
-                faults.append(
-                    f"seed {trial.seed}: {', '.join(trial.rejected_by)} rejects right code ({whose or 'the reference'})"
-                )
-            continue
-        for name in wrong:
-            now = {c for c in trial.rejected_by if c.startswith(f"{seen.lab.id}/{name.split('/')[0]}.")}
-            if not now and mistakes[name]:
-                faults.append(f"seed {trial.seed}: no check rejects {name}")
-            for check in sorted(now ^ mistakes[name]):
-                verdicts = ("rejects", "passes") if check in now else ("passes", "rejects")
-                notes.append(
-                    f"{check} {verdicts[0]} {name} with seed {trial.seed} and {verdicts[1]} it with {seen.plan.seed}"
-                )
+        for name in rejections.keys() & trial.ids:
+            of_task = f"{seen.lab.id}/{name.split('/')[0]}."
+            rejections[name].append({check for check in trial.rejected_by if check.startswith(of_task)})
+        if trial.rejected_by and not known & set(trial.ids):
+            whose = ", ".join(n for n in trial.ids if any(f"/{n.split('/')[0]}." in c for c in trial.rejected_by))
+            faults.append(
+                f"seed {trial.seed}: {', '.join(trial.rejected_by)} rejects right code ({whose or 'the reference'})"
+            )
+    for name, by_seed in rejections.items():
+        counts = Counter(check for rejected in by_seed for check in sorted(rejected))
+        blind = [f"{check} on {n} of {len(by_seed)} seeds" for check, n in counts.items() if n < len(by_seed)]
+        if len(blind) == len(counts):
+            faults.append(f"{name}: no check rejects it on every seed ({'; '.join(blind)}): draw from where it decides")
+        else:
+            notes += [f"{name} is rejected by {one} only" for one in blind]
     return faults, notes
 
 
@@ -449,10 +449,17 @@ def _idle_checks(seen: _Seen) -> list[str]:
 
 
 def _valueless(seen: _Seen) -> list[str]:
-    """Return a fault for each task whose checks all look at the student's answers alone: a hollow answer may pass."""
-    alone = set(seen.of("reference")[0].properties)
-    tasks = [task.id for task in seen.plan.tasks if set(seen.checks_of(task.id)) <= alone]
-    return [f"{task}: no check compares values with the reference's, so nothing can be earned" for task in tasks]
+    """Return a fault for each task that can be earned, or mostly be earned, by what is no value."""
+    reference = seen.of("reference")[0]
+    alone = {*reference.properties, *reference.reported}
+    faults = []
+    for task in seen.plan.tasks:
+        if set(seen.checks_of(task.id)) <= alone:
+            faults.append(f"{task.id}: no check compares values with the reference's, so nothing can be earned")
+        share = sum(reference.reported.get(check, 0.0) for check in seen.checks_of(task.id))
+        if share > contract.MOST + 1e-9:
+            faults.append(f"{task.id}: {share:.0%} of its points are for what the student's process says of itself")
+    return faults
 
 
 # Waivers.

@@ -15,6 +15,7 @@ import difflib
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from types import CodeType
 from typing import Any
 
@@ -240,7 +241,7 @@ _COMPARISONS: dict[type, tuple[str, tuple[str, ...]]] = {
     ast.LtE: ("<=", ("<", ">")),
     ast.Gt: (">", (">=", "<=")),
     ast.GtE: (">=", (">", "<")),
-    ast.Eq: ("==", ("!=",)),
+    ast.Eq: ("==", ("!=", "<=", ">=")),
     ast.NotEq: ("!=", ("==",)),
     ast.Is: ("is", ("is not",)),
     ast.IsNot: ("is not", ("is",)),
@@ -250,10 +251,12 @@ _COMPARISONS: dict[type, tuple[str, tuple[str, ...]]] = {
 
 
 def comparison(node: ast.AST, text: Text) -> Iterator[Slip]:
-    """Take the boundary in or out, or turn the comparison round."""
+    """Take the boundary in or out, or turn the comparison round; of words only the last, for nobody orders them."""
     if isinstance(node, ast.Compare) and len(node.ops) == 1:
         symbol, others = _COMPARISONS[type(node.ops[0])]
-        for other in others:
+        sides = (node.left, node.comparators[0])
+        are_words = any(isinstance(side, ast.Constant) and isinstance(side.value, str) for side in sides)
+        for other in others[:1] if are_words else others:
             yield node, text.with_operator(node.left, symbol, other, node.comparators[0], node)
 
 
@@ -272,7 +275,9 @@ def condition(node: ast.AST, text: Text) -> Iterator[Slip]:
 
 
 def constant(node: ast.AST, text: Text) -> Iterator[Slip]:
-    """Change a number: by one where it is whole, to twice and half of it otherwise; flip True and False."""
+    """Change a number: by one where it is whole; otherwise to twice and half of it, and by one in the last digit that
+    is written, for 0.998 in place of 0.999 is a slip too. Flip True and False.
+    """
     if not isinstance(node, ast.Constant) or _is_dim(node, text):
         return
     value = node.value
@@ -285,6 +290,14 @@ def constant(node: ast.AST, text: Text) -> Iterator[Slip]:
     elif isinstance(value, float):
         for other in {0.0: (1.0,), 1.0: (2.0, 0.0)}.get(value, (2 * value, value / 2)):
             yield node, repr(other)
+        yield node, repr(_in_last_digit(text.of(node)))
+
+
+def _in_last_digit(number: str) -> float:
+    """Return a number as it is written, less one in its last digit; more where nothing would be left."""
+    written = Decimal(number)
+    unit = Decimal((0, (1,), int(written.as_tuple().exponent)))
+    return float(written - unit if written > unit else written + unit)
 
 
 def off_by_one(node: ast.AST, text: Text) -> Iterator[Slip]:

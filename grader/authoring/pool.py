@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 import multiprocessing
 import multiprocessing.util
@@ -16,10 +15,9 @@ from typing import Self
 
 from grader.authoring.trials import Runner, Spec, Trial
 from grader.course import Lab
-from grader.root import PACKAGE
+from grader.digests import engine, lab_digest
 
 FOLDER = Path(".grade") / "audit"
-ABOVE = ("cli", "cohort", "executors", "store.py", "_course")  # parts of the package that no trial touches
 
 _runner: Runner | None = None  # of this process, where it is one of the pool's
 
@@ -104,16 +102,9 @@ class Pool:
 
 
 def _world(lab: Lab) -> str:
-    """Return a digest of what a verdict hangs on beside the trial itself: the lab, the engine, the libraries."""
-    parts = hashlib.sha256(lab.digest.encode())
-    for path in sorted(PACKAGE.rglob("*.py")):
-        if path.relative_to(PACKAGE).parts[0] not in ABOVE:
-            parts.update(path.read_bytes())
-    for path in (lab.folder / "starter.py", lab.folder / "page.md", lab.folder / "hints.toml"):
-        parts.update(path.read_bytes())
-    for name in ("torch", "diffusers", "pytest"):
-        parts.update(importlib.metadata.version(name).encode())
-    return parts.hexdigest()[:20]
+    """Return a digest of what a trial hangs on beside itself: the lab, what tries it, the pages that are searched."""
+    parts = [lab_digest(lab), engine("authoring", "reports"), lab.page]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:20]
 
 
 def _read(path: Path, world: str) -> dict[str, Trial]:

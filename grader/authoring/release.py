@@ -140,6 +140,7 @@ def _figure_answers(bench: Bench, reference: Submission) -> dict[record.Key, Ans
     with open_figure_bench(bench) as figure_bench:
         oracle = figure_bench.oracle
         assert isinstance(oracle, LiveOracle)
+        figure_bench.sandbox.step_forward()
         figure_bench.seat(reference)
         drawing.draw(figure_bench, [task.id for task in bench.lab.tasks])
         figure_bench.dismiss()

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from grader.checking.calls import Call
-from grader.checking.compare import compare
 from grader.checking.oracle import LiveOracle
 from grader.errors import InternalError
 from grader.recipes import Recipe
@@ -50,7 +49,7 @@ def separate(oracle: LiveOracle, source: str, calls: Sequence[Call], seconds: fl
         tried += 1
         other = oracle.run(source, call, Budget(1.0))
         try:
-            agreement = compare(other, right, call.tolerance, call.view)
+            agreement = call.compare(other, right)
         except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError):
             continue  # the view of a check need not bear other inputs than its own
         largest = max(largest, agreement.distance)

@@ -16,7 +16,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from grader.authoring import canaries, hollow, separate
+from grader.authoring import canaries, contract, hollow, separate
 from grader.checking.oracle import LiveOracle
 from grader.checking.session import Bench, Examination
 from grader.course import Lab, load
@@ -84,6 +84,9 @@ class Trial(BaseModel):
     )
     seconds: dict[str, float] = Field(default={}, description="Check -> time. Of the reference only.")
     named: list[list[str]] = Field(default=[], description="What the diagnosis named.")
+    reported: dict[str, float] = Field(
+        default={}, description="Checks of what a process says of itself -> their share of the task. Reference only."
+    )
     properties: list[str] = Field(default=[], description="Checks that look at answers alone. Of the reference only.")
     unstable: list[str] = Field(default=[], description="Checks whose verdict changed when they were run again.")
     first: str | None = Field(default=None, description="What was found by the first check that did not pass.")
@@ -171,6 +174,7 @@ class Runner:
         leaks = self._canary.leaks(spec.source, result)
         if spec.kind == "reference":
             leaks += canaries.telling_sentences(self._lab, result, seen)
+            leaks += contract.breaches(self._lab, seen)
         return Trial(
             kind=spec.kind,
             task=spec.task,
@@ -184,6 +188,7 @@ class Runner:
             distances={c: round(d, 4) if math.isfinite(d) else None for c, d in seen.distances.items()},
             seconds={one.id: round(one.verdict.seconds, 3) for one in seen.checks} if spec.kind == "reference" else {},
             named=[names for t in result.tasks if t.diagnosis for names in t.diagnosis.misconceptions],
+            reported=_reported(result, seen) if spec.kind == "reference" else {},
             properties=[check.id for check in result.checks if check.property] if spec.kind == "reference" else [],
             unstable=[check.id for check in result.checks if check.unstable],
             first=f"{failed.id}: {failed.message}" if failed else None,
@@ -211,6 +216,12 @@ class Runner:
             searched=found.tried,
             distances={"search": round(found.distance, 4) if math.isfinite(found.distance) else None},
         )
+
+
+def _reported(result: LabResult, seen: Examination) -> dict[str, float]:
+    shares = {task.id: task.possible for task in result.tasks}
+    reported = {one.id for one in seen.checks if one.mark.reported}
+    return {check.id: check.possible / shares[check.task] for check in result.checks if check.id in reported}
 
 
 def _start_method() -> Literal["fork", "spawn"]:

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from grader.checking.compare import Agreement, compare
+from grader.kit import SUBJECT
 from grader.recipes import Recipe, show
 from grader.sandbox.client import Answer
 
@@ -24,6 +26,7 @@ class Call:
     request: dict[str, Any]
     tolerance: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     view: View | None = None
+    of_calls: bool = False  # what is compared is how the witnessed models were called, and not the value
 
     @cached_property
     def key(self) -> str:
@@ -37,6 +40,10 @@ class Call:
         name = request["function"] if request["op"] == "call" else f"scenario {request['scenario']}"
         shown = [show(a) for a in request.get("args", [])] + [f"{k}={show(v)}" for k, v in request["kwargs"].items()]
         return f"{name}({', '.join(shown)})"
+
+    def compare(self, yours: Answer, expected: Answer, subject: str = SUBJECT) -> Agreement:
+        """Compare two answers to this call."""
+        return compare(yours, expected, self.tolerance, self.view, subject, of_calls=self.of_calls)
 
     def __hash__(self) -> int:
         """Hash by request."""
@@ -54,6 +61,39 @@ def function_call(
 def scenario_call(name: str, kwargs: dict[str, Any], **judged: Any) -> Call:
     """Return the call of a function of scenarios.py."""
     return Call({"op": "play", "scenario": name, "kwargs": kwargs}, **judged)
+
+
+def axes(call: Call) -> int:
+    """Return the largest number of axes that a tensor among the inputs has; 0 where there is none that is known."""
+    return _axes([call.request.get("args", []), call.request["kwargs"]])
+
+
+def _axes(value: Any) -> int:
+    if isinstance(value, np.ndarray):
+        return value.ndim
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        return max(map(_axes, value), default=0)
+    return _recipe_axes(value) if isinstance(value, Recipe) else 0
+
+
+def _recipe_axes(recipe: Recipe) -> int:
+    first = recipe.args[0] if recipe.args else None
+    match recipe.op:
+        case "randn" | "rand" | ".reshape" | ".expand":
+            return len(recipe.args) - 1
+        case "zeros" | "ones":
+            return len(recipe.args)
+        case "arange" | "linspace" | "linear_betas" | "scaled_linear_betas" | "alphas_cumprod":
+            return 1
+        case "tensor":
+            return np.ndim(0 if first is None else first)
+        case ".getitem":
+            return max(_axes(first) - 1, 0)
+        case ".to" | ".on" | ".transpose" | ".contiguous" | ".clamp" | ".requires_grad_" | ".mul" | ".add" | "array":
+            return _axes(first)
+    return 0
 
 
 def _plain(value: Any) -> Any:

@@ -63,21 +63,28 @@ class Agreement:
 
 
 def compare(
-    yours: Answer, expected: Answer, tolerance: Tolerances, view: Any = None, subject: str = SUBJECT
+    yours: Answer,
+    expected: Answer,
+    tolerance: Tolerances,
+    view: Any = None,
+    subject: str = SUBJECT,
+    *,
+    of_calls: bool = False,
 ) -> Agreement:
     """Compare two answers: exception, value (through `view`), inputs changed in place, use of random numbers.
 
-    `subject` is what the sentences call the value.
+    `subject` is what the sentences call the value. `of_calls`: the calls of witnessed models stand in its place.
     """
     if yours.error or expected.error:
         return _compare_errors(yours, expected)
-    found, wanted = yours.value, expected.value
+    found, wanted = (yours.calls, expected.calls) if of_calls else (yours.value, expected.value)
     if view is not None:
         wanted = view(wanted)
         try:
             found = view(found)
         except (TypeError, KeyError, ValueError, AttributeError, IndexError):
-            wanted = expected.value  # the student's answer has not the form that the view reads: compare it as it is
+            # The student's answer has not the form that the view reads: compare it as it is.
+            wanted = expected.calls if of_calls else expected.value
     worst = 0.0
     numerical: Difference | None = None
     leaves = [*_leaves(found, wanted, "", tolerance, subject), *_side_effects(yours, expected, tolerance)]
@@ -95,7 +102,8 @@ def compare(
 
 def _compare_errors(yours: Answer, expected: Answer) -> Agreement:
     if yours.error and expected.error and yours.error.kind == expected.error.kind == "raised":
-        if yours.error.type == expected.error.type:
+        # What a worker says of a class's bases is believed: it might as well say that it raised the right type itself.
+        if expected.error.type in (yours.error.type, *yours.error.bases):
             return Agreement(None, 0.0)
         says = f"It raises {yours.error.type}; another exception was expected."
         detail = f"It raises {yours.error.type}; {expected.error.type} was expected."
@@ -104,8 +112,9 @@ def _compare_errors(yours: Answer, expected: Answer) -> Agreement:
         says = f"It raises {yours.error.type}."
         return Agreement(Difference("", says, f"{says[:-1]}: {yours.error.message}"), math.inf)
     assert expected.error is not None
-    says = "It returns a value where these inputs have to be refused with an exception."
-    return Agreement(Difference("", says, f"It returns a value; {expected.error.type} was expected."), math.inf)
+    what = "nothing" if yours.value is None else "a value"
+    says = f"It returns {what} where these inputs have to be refused with an exception."
+    return Agreement(Difference("", says, f"It returns {what}; {expected.error.type} was expected."), math.inf)
 
 
 def _side_effects(yours: Answer, expected: Answer, tolerance: Tolerances) -> Iterator[Difference | float]:
@@ -121,12 +130,14 @@ def _side_effects(yours: Answer, expected: Answer, tolerance: Tolerances) -> Ite
             yield from _leaves(yours.changed[name], wanted, f"input {name}", tolerance, SUBJECT)
     for name, draw in expected.next_draw.items():
         if yours.next_draw.get(name) != draw:
-            says = (
-                f"The random numbers taken from {name} are not those expected: too many, too few, or of another shape."
-            )
+            how = "too many, too few, or of another shape"
+            says = f"The random numbers taken from {name} are not those expected: {how}."
+            if name in yours.untouched:
+                says = f"Nothing was drawn from {name}."
             yield Difference(name, says, says)
     if yours.global_rng_moved != expected.global_rng_moved:
-        says = "Random numbers came from torch's global state; draw from the generator you are given."
+        says = "Random numbers came from torch's global state, which has to stay as it is"
+        says += "; draw from the generator you are given." if expected.next_draw else "."
         if expected.global_rng_moved:
             says = "The global random state should have been used, and was not."
         yield Difference("global random state", says, says)
@@ -142,10 +153,10 @@ def _leaves(yours: Any, expected: Any, where: str, tolerance: Tolerances, subjec
         if isinstance(yours, Tensor):
             yield _tensors(yours, expected, where, tolerance, subject)
         else:
-            yield _other_kind(yours, expected, at, where)
+            yield _other_kind(yours, expected, at, where, subject)
     elif isinstance(expected, dict):
         if not isinstance(yours, dict):
-            yield _other_kind(yours, expected, at, where)
+            yield _other_kind(yours, expected, at, where, subject)
         elif set(yours) != set(expected):
             missing = ", ".join(sorted(map(repr, set(expected) - set(yours)))) or "none"
             extra = ", ".join(sorted(map(repr, set(yours) - set(expected)))) or "none"
@@ -156,7 +167,7 @@ def _leaves(yours: Any, expected: Any, where: str, tolerance: Tolerances, subjec
                 yield from _leaves(yours[key], wanted, f"{where}[{key!r}]", tolerance, subject)
     elif isinstance(expected, (list, tuple)):
         if not isinstance(yours, (list, tuple)):
-            yield _other_kind(yours, expected, at, where)
+            yield _other_kind(yours, expected, at, where, subject)
         elif len(yours) != len(expected):
             says = f"The number of entries{at} differs."
             yield Difference(where, says, f"There are {len(yours)} entries{at}; expected {len(expected)}.")
@@ -164,13 +175,15 @@ def _leaves(yours: Any, expected: Any, where: str, tolerance: Tolerances, subjec
             for index, (mine, wanted) in enumerate(zip(yours, expected, strict=True)):
                 yield from _leaves(mine, wanted, f"{where}[{index}]", tolerance, subject)
     elif type(yours) is not type(expected):
-        yield _other_kind(yours, expected, at, where)
+        yield _other_kind(yours, expected, at, where, subject)
     elif isinstance(expected, float):
         limits = tolerance.get("float32", TOLERANCES["float32"])
         yield _numbers(np.float64(yours), np.float64(expected), where, limits, subject)
     elif yours != expected:
-        detail = f"It gives {yours!r}{at}; expected {expected!r}."
-        yield Difference(where, f"It gives another value{at}.", detail, yours=repr(yours), expected=repr(expected))
+        detail = f"{_gives(subject)} {yours!r}{at}; expected {expected!r}."
+        yield Difference(
+            where, f"{_gives(subject)} another value{at}.", detail, yours=repr(yours), expected=repr(expected)
+        )
     else:
         yield 0.0
 
@@ -193,9 +206,18 @@ def kind(value: Any) -> str:
     return "None" if value is None else names.get(type(value), type(value).__name__)
 
 
-def _other_kind(yours: Any, expected: Any, at: str, where: str) -> Difference:
-    advice = " Is a `return` missing?" if yours is None else ""
-    says = f"It gives {kind(yours)}{at} where {kind(expected)} is expected.{advice}"
+def _gives(subject: str) -> str:
+    return "It gives" if subject == SUBJECT else f"{subject} is"
+
+
+def _other_kind(yours: Any, expected: Any, at: str, where: str, subject: str) -> Difference:
+    wanted, advice = kind(expected), ""
+    if yours is None and subject == SUBJECT:
+        advice = " Is a `return` missing?"
+    elif isinstance(yours, Tensor) and isinstance(expected, (float, int)):
+        wanted = f"a plain {type(expected).__name__}"
+        advice = " `.item()` makes one of a tensor of one entry."
+    says = f"{_gives(subject)} {kind(yours)}{at} where {wanted} is expected.{advice}"
     return Difference(where, says, says, is_of_kind=True)
 
 
@@ -234,9 +256,7 @@ def _numbers(yours: Any, expected: Any, where: str, limits: tuple[float, float],
     if odd_a.any() or odd_b.any():
         same = np.array_equal(odd_a, odd_b) and np.array_equal(a[odd_a], b[odd_b], equal_nan=True)
         if not same:
-            what = "NaN" if np.isnan(a).any() else "infinite values" if odd_a.any() else "finite values only"
-            detail = f"{int(odd_a.sum())} of {a.size} values{at} are not finite; expected {int(odd_b.sum())}."
-            return Difference(where, f"{subject}{at} contains {what}.", detail)
+            return _not_finite(a, b, where, subject)
         a, b = np.where(odd_a, 0.0, a), np.where(odd_b, 0.0, b)
     if a.size == 0:
         return 0.0
@@ -246,14 +266,39 @@ def _numbers(yours: Any, expected: Any, where: str, limits: tuple[float, float],
     units = float(distance[worst])
     if units <= 1.0:
         return units
-    index = [int(i) for i in worst]
-    mine, wanted = rounded(float(a[worst])), rounded(float(b[worst]))
-    place = f" at {index}" if index else ""
-    largest = rounded(float(error.max()))
-    detail = f"The largest error{at} is {largest}; worst{place}: {mine}, expected {wanted}."
-    return Difference(
-        where, f"The values{at} differ from the expected ones.", detail, units, float(largest), mine, wanted
-    )
+    mine, wanted = told_apart(float(a[worst]), float(b[worst]))
+    off = rounded(float(error[worst]))
+    place = f"values{at} differ, most at {[int(i) for i in worst]}" if worst else f"value{at} differs"
+    detail = f"The {place}: {mine}, expected {wanted}, off by {off}."
+    says = f"The values{at} differ from the expected ones."
+    return Difference(where, says, detail, units, float(off), mine, wanted)
+
+
+def _not_finite(a: Any, b: Any, where: str, subject: str) -> Difference:
+    """Say where a value is finite and should not be, or the other way round."""
+    at = f" at {where}" if where else ""
+    wrong = ~((a == b) | (np.isnan(a) & np.isnan(b)) | (np.isfinite(a) & np.isfinite(b)))
+    first = tuple(int(i) for i in np.argwhere(wrong)[0])
+    mine, wanted = rounded(float(a[first])), rounded(float(b[first]))
+    place = f" at {list(first)}" if first else ""
+    more = f"; {int(wrong.sum())} of {wrong.size} values differ so." if first else "."
+    if np.isfinite(a).all():
+        says = f"Every value{at} is finite where some are expected not to be."
+        detail = f"Every value{at} is finite where {wanted} is expected{place}{more}"
+    else:
+        what = "NaN" if np.isnan(a).any() else "infinite values"
+        says = f"{subject}{at} contains {what} where other values are expected."
+        detail = f"{subject}{at} is {mine}{place} where {wanted} is expected{more}"
+    return Difference(where, says, detail, yours=mine, expected=wanted)
+
+
+def told_apart(one: float, other: float) -> tuple[str, str]:
+    """Return both numbers with as few digits, two at least, as show how far they are apart."""
+    for digits in range(2, 17):
+        first, second = f"{one:.{digits}g}", f"{other:.{digits}g}"
+        if abs(abs(float(first) - float(second)) - abs(one - other)) <= 0.5 * abs(one - other):
+            return first, second
+    return repr(one), repr(other)
 
 
 def rounded(number: float) -> str:

@@ -1,8 +1,8 @@
 """Which known mistake does it look like? Edited references answer the calls that the student's code answered.
 
 Only an edit that gives the same wrong answers on *all* calls of the task is named; one call never names anything, since
-many mistakes coincide on it. Where nothing fits, facts are given instead: scale, sign, axes, what passes. "Behaves
-like", never "you wrote".
+many mistakes coincide on it. "Behaves like", never "you wrote". Where nothing fits, the worst check's own words stand
+first, and facts follow: scale, sign, axes, what the answers hang on, what passes.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ import itertools
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from grader.checking.calls import Exchange
-from grader.checking.compare import compare
+from grader.checking.calls import Exchange, axes
+from grader.checking.compare import told_apart
 from grader.checking.oracle import Oracle
 from grader.manifest import Misconception
 from grader.results import Diagnosis
@@ -23,8 +24,8 @@ from grader.sandbox.client import Budget
 from grader.sandbox.values import Tensor
 
 # How many answers of edited references a task's diagnosis may ask for. A count, not a time: the same mistake must have
-# the same name on a busy machine. 15 edits and their 105 pairs take some 150 calls, one or two milliseconds each.
-CALLS_PER_TASK = 500
+# the same name on a busy machine. 27 edits in 34 spellings and their pairs take some 700 calls of a millisecond.
+CALLS_PER_TASK = 1500
 # Only where an edit hangs or the machine stands still.
 BACKSTOP_S = 20.0
 CALL_CPU_S = 2.0
@@ -34,31 +35,42 @@ def diagnose(
     script: Sequence[Exchange],
     oracle: Oracle,
     edits: Sequence[Misconception],
+    headline: str,
     returns: Sequence[int] = (),
     failed: Collection[str] = (),
-) -> Diagnosis | None:
-    """Name the mistake, or a pair, that answers all of `script` as the student does; else describe what differs.
+) -> Diagnosis:
+    """Name the mistake, or a pair, that answers all of `script` as the student does; else say `headline` and facts.
 
     `returns` are the lines of the student's function that return, `failed` the ids of the checks that did not pass.
-    None where there is nothing to say.
     """
-    usable = [one for one in script if one.yours.error is None or one.yours.error.kind == "raised"]
-    if not usable or len(usable) < len(script):
-        return None  # a crash or a time-out is its own explanation
+    if any(one.yours.error is not None and one.yours.error.kind != "raised" for one in script):
+        # A crash or a time-out is its own explanation.
+        return Diagnosis(misconceptions=[], says=headline, facts=facts(script, failed=failed))
+    fitting = _fitting(script, oracle, edits)
+    if fitting:
+        return _named(fitting)
+    told = ["No known mistake gives your answers.", *facts(script, returns, failed)]
+    return Diagnosis(misconceptions=[], says=headline, facts=told)
+
+
+def _fitting(
+    script: Sequence[Exchange], oracle: Oracle, edits: Sequence[Misconception]
+) -> list[tuple[Misconception, ...]]:
+    """Return the mistakes, or where none fits alone the pairs, that answer all of `script` as the student does."""
     # Calls that went wrong first: they reject an edit at once.
-    usable.sort(key=lambda one: one.agrees)
+    calls = sorted(script, key=lambda one: one.agrees)
     purse = _Purse(CALLS_PER_TASK, time.monotonic() + BACKSTOP_S)
     for size in (1, 2):
         fitting: list[tuple[Misconception, ...]] = []
         for group in _groups(edits, size):
             known = [tuple(edit.id for edit in one) for one in fitting]
-            if tuple(edit.id for edit in group) not in known and _fits(usable, group, oracle, purse):
+            if tuple(edit.id for edit in group) not in known and _fits(calls, group, oracle, purse):
                 fitting.append(group)
             if purse.empty:
-                return describe(script, returns, failed)
+                return []
         if fitting:
-            return _named(fitting)
-    return describe(script, returns, failed)
+            return fitting
+    return []
 
 
 def _groups(edits: Sequence[Misconception], size: int) -> Iterator[tuple[Misconception, ...]]:
@@ -94,7 +106,7 @@ def _fits(script: Sequence[Exchange], edits: Sequence[Misconception], oracle: Or
         purse.calls -= 1
         if answer.error and answer.error.kind != "raised":
             return False
-        if compare(one.yours, answer, one.call.tolerance, one.call.view).difference is not None:
+        if one.call.compare(one.yours, answer).difference is not None:
             return False
     return True
 
@@ -106,26 +118,66 @@ def _named(fitting: Sequence[tuple[Misconception, ...]]) -> Diagnosis:
     return Diagnosis(misconceptions=[[edit.id for edit in group] for group in fitting], says=text, see=see)
 
 
-def describe(script: Sequence[Exchange], returns: Sequence[int] = (), failed: Collection[str] = ()) -> Diagnosis | None:
-    """Say what the wrong answers have in common where no known mistake fits: facts, never a guessed name."""
+def facts(script: Sequence[Exchange], returns: Sequence[int] = (), failed: Collection[str] = ()) -> list[str]:
+    """Return what the wrong answers have in common, in sentences: never a guessed name."""
     wrong = [one for one in script if not one.agrees]
-    if not wrong:
-        return None
-    facts = []
+    told = []
     # A scenario's answer holds much else; what can be compared as it is are the tensors of direct calls.
     relations = {_relation(*tensors) for one in wrong if (tensors := _tensors(one)) is not None}
-    facts.append("No known mistake gives your answers.")
     if len(relations) == 1 and (relation := relations.pop()):
-        facts.append(f"Wherever the function was called directly and was wrong, its result is {relation}.")
+        told.append(f"Wherever the function was called directly and was wrong, its result is {relation}.")
+    told += [says for says in (_draws_nothing(wrong), _works_for_some_axes(script)) if says]
     # A check that asserts something of its own fails without an answer that differs.
     failing = {one.check for one in wrong} | set(failed)
-    right = sorted({one.check for one in script} - failing)
+    right = list(dict.fromkeys(one.check for one in script if one.check not in failing))
     if right:
-        facts.append("Right already: " + ", ".join(name.rsplit(".", 1)[-1].replace("_", " ") for name in right) + ".")
-    if returns:
-        lines = ", ".join(map(str, returns))
-        facts.append(f"The value comes back at line {lines}.")
-    return Diagnosis(misconceptions=[], says=" ".join(facts))
+        told.append("Right already: " + ", ".join(name.rsplit(".", 1)[-1].replace("_", " ") for name in right) + ".")
+    if len(returns) > 1:
+        told.append(f"Values come back at the lines {', '.join(map(str, returns))}.")
+    return told
+
+
+def _draws_nothing(wrong: Sequence[Exchange]) -> str | None:
+    """Say that no wrong call drew from the generator that it was given, where the reference did."""
+    idle = [
+        {name for name in one.yours.untouched if one.expected.next_draw.get(name) != one.yours.next_draw.get(name)}
+        for one in wrong
+        if one.expected is not None and not one.yours.error
+    ]
+    names = set.intersection(*idle) if idle else set()
+    return f"It draws nothing from {', '.join(sorted(names))}." if names else None
+
+
+def _works_for_some_axes(script: Sequence[Exchange]) -> str | None:
+    """Say that the calls whose largest input has one certain number of axes are right, and all others break.
+
+    A factor reshaped with `view(-1, 1, 1, 1)` is right for images and for nothing else.
+    """
+    counted = [(one, axes(one.call)) for one in script if one.expected is not None and not one.expected.error]
+    right = {count for one, count in counted if one.agrees}
+    others = [one for one, count in counted if count not in right]
+    if len(right) != 1 or 0 in right or not others or any(not one.agrees for one, count in counted if count in right):
+        return None
+    if not all(_breaks(one) for one in others):
+        return None
+    (count,) = right
+    return f"It works for inputs of {_COUNTS.get(count, str(count))} axes only: every call with others breaks."
+
+
+_COUNTS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five"}
+
+
+def _breaks(one: Exchange) -> bool:
+    """Tell whether a call raised or gave tensors of other shapes."""
+    assert one.expected is not None
+    return one.yours.error is not None or _shapes(one.yours.value) != _shapes(one.expected.value)
+
+
+def _shapes(value: Any) -> list[tuple[int, ...]]:
+    if isinstance(value, Tensor):
+        return [value.shape]
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return [shape for part in parts for shape in _shapes(part)]
 
 
 def _tensors(one: Exchange) -> tuple[Tensor, Tensor] | None:
@@ -164,7 +216,7 @@ def _relation(yours: Tensor, expected: Tensor) -> str | None:
         return "all zeros"
     scale = float((a * b).sum() / (b * b).sum()) if b.any() else 0.0
     if scale and same(scale * b):
-        return f"the expected one times {scale:.3g}"
+        return f"the expected one times {told_apart(scale, 1.0)[0]}"
     if same(b + float((a - b).mean())):
         return "the expected one plus a constant"
     for first, second in itertools.combinations(range(b.ndim), 2):

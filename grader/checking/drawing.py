@@ -40,9 +40,7 @@ class Play:
         yours = None
         if self._with_student and not self._budget.exhausted:
             try:
-                worker = self._bench.student_worker()
-                worker.ask(call.request)
-                answer = worker.answer(self._budget)
+                answer = self._bench.hear_student(self._bench.ask_student(call, self._budget), self._budget)
                 yours = None if answer.error else answer.value
             except ReloadError:
                 self._with_student = False

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from grader.checking.calls import Call, Exchange, View, function_call, scenario_call
-from grader.checking.compare import Difference, compare
+from grader.checking.compare import Difference
 from grader.sandbox.client import Answer, Error
 
 if TYPE_CHECKING:
@@ -54,6 +54,13 @@ class _Side:
         """Run a function of scenarios.py with the code as its first argument."""
         return self._do(scenario_call(scenario, kwargs, tolerance=self._context.tolerance, view=view))
 
+    def calls(self, scenario: str, view: View | None = None, **kwargs: Any) -> Any:
+        """Run a function of scenarios.py; what counts is how the `witnessed` models among its parameters were called.
+
+        `view` is given `{parameter: [{argument: value, ..., "grad": bool}, ...]}`.
+        """
+        return self._do(scenario_call(scenario, kwargs, tolerance=self._context.tolerance, view=view, of_calls=True))
+
     def _do(self, call: Call) -> Any:
         raise NotImplementedError
 
@@ -63,31 +70,29 @@ class Compare(_Side):
 
     def _do(self, call: Call) -> Any:
         oracle = self._bench.oracle
-        worker = self._bench.student_worker()
-        worker.ask(call.request)
+        worker = self._bench.ask_student(call, self._bench.budget(self._context.task), self._context.memory_mib)
         oracle.ask(call)  # both run at the same time
         yours = self._bench.student_answer(worker, self._context)
         expected = oracle.answer(call)
-        agreement = compare(yours, expected, call.tolerance, call.view, self._context.subject)
+        agreement = call.compare(yours, expected, self._context.subject)
         self._context.note(call, yours, expected, agreement.difference is None, agreement.distance)
         if yours.error and not (expected.error and agreement.difference is None):
             raise StudentError(yours.error, call)
         if agreement.difference:
             raise Mismatch(agreement.difference, call)
-        return yours.value
+        return yours.calls if call.of_calls else yours.value
 
 
 class Student(_Side):
     """Calls the student's code alone and returns its value."""
 
     def _do(self, call: Call) -> Any:
-        worker = self._bench.student_worker()
-        worker.ask(call.request)
+        worker = self._bench.ask_student(call, self._bench.budget(self._context.task), self._context.memory_mib)
         yours = self._bench.student_answer(worker, self._context)
         self._context.note(call, yours, None, True, 0.0)
         if yours.error:
             raise StudentError(yours.error, call)
-        return yours.value
+        return yours.calls if call.of_calls else yours.value
 
 
 class Reference(_Side):
@@ -97,7 +102,7 @@ class Reference(_Side):
         answer: Answer = self._bench.oracle.answer(call)
         if answer.error:
             raise RuntimeError(f"the reference raised {answer.error.type} on {call}")
-        return answer.value
+        return answer.calls if call.of_calls else answer.value
 
 
 def exchange(context: CheckContext, call: Call, yours: Answer, expected: Answer | None, agrees: bool) -> Exchange:

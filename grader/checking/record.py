@@ -60,6 +60,7 @@ def _packed(answer: Answer, blobs: dict[bytes, int]) -> tuple[Any, Any, list[int
     reply = {
         "value": writer.value(answer.value),
         "changed": {name: writer.value(item) for name, item in answer.changed.items()},
+        "calls": writer.value(answer.calls),
         "next_draw": {name: writer.value(item) for name, item in answer.next_draw.items()},
         "global_rng_moved": answer.global_rng_moved,
         "tensors": writer.table,
@@ -75,6 +76,7 @@ def _unpacked(reply: Any, error: Any, data: list[bytes]) -> Answer:
         changed=found.changed,
         next_draw=found.next_draw,
         global_rng_moved=found.global_rng_moved,
+        calls=found.calls,
         error=error and Error(type=error["type"], message="", frames=(), line=None, kind=error["kind"]),
         output="",
         seconds=0.0,

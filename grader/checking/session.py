@@ -7,13 +7,15 @@ submission on it and returns what happened, check by check, with the script of c
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from grader import seeds
 from grader.checking.calls import Call, Exchange
+from grader.checking.models import PlayedModels, witnessed_of
 from grader.checking.oracle import Oracle, open_oracle
 from grader.checking.proxy import exchange
+from grader.checking.repeat import Led
 from grader.course import Lab
 from grader.errors import GraderError, MachineError
 from grader.kit import SUBJECT, CheckMark
@@ -36,6 +38,7 @@ class Verdict:
     frames: list[Frame] = field(default_factory=list)
     output: str = ""
     unstable: bool = False
+    keeps: bool = False  # wrong after other calls only: see checking/repeat.py
     seconds: float = 0.0
 
 
@@ -60,6 +63,7 @@ class CheckContext:
     seed: int
     tolerance: Mapping[str, tuple[float, float]]
     tells: str | None = None
+    memory_mib: int | None = None
     subject: str = SUBJECT
     script: list[Exchange] = field(default_factory=list)
     output: list[str] = field(default_factory=list)
@@ -67,7 +71,8 @@ class CheckContext:
 
     def note(self, call: Call, yours: Answer, expected: Answer | None, agrees: bool, distance: float) -> None:
         """Record one call."""
-        self.script.append(exchange(self, call, yours, expected, agrees))
+        if self.memory_mib is None:  # no edit is held to so little memory: what it answers there explains nothing
+            self.script.append(exchange(self, call, yours, expected, agrees))
         self.distance = max(self.distance, distance)
 
 
@@ -102,14 +107,23 @@ class Bench:
         self.checks: Checks | None = None  # opened by the first `examine`
         self._submission: Submission | None = None
         self._worker: Worker | None = None
+        self._player: Worker | None = None
+        self._tight: Worker | None = None
+        self._models: PlayedModels | None = None  # of the call that the student's worker has to answer
+        self._trail: list[Call] = []  # what the worker of the moment has been asked
         self._budgets: dict[str, Budget] = {}
+        self._leading: dict[str, Budget] = {}
 
     def seat(self, submission: Submission) -> Answer:
         """Give `submission` its worker and load it; return how loading went."""
         self.dismiss()
+        self._end_player()
+        self._end_tight()
         self._submission = submission
         cpu_s = self.lab.manifest.limits.cpu_s if self.trusted_cpu_s is None else self.trusted_cpu_s
         self._budgets = {task.id: Budget(cpu_s) for task in self.lab.tasks}
+        self._leading = {task.id: Budget(cpu_s) for task in self.lab.tasks}
+        self._trail = []
         if self._worker is not None:
             return self._worker.replace(submission.source)
         self._worker, loaded = self._start()
@@ -123,6 +137,8 @@ class Bench:
     def close(self) -> None:
         """End all workers but not the sandbox."""
         self._end_worker()
+        self._end_player()
+        self._end_tight()
         if self.checks is not None:
             self.checks.close()
         self.oracle.close()
@@ -132,18 +148,110 @@ class Bench:
             self._worker.close()
         self._worker = None
 
-    def student_worker(self) -> Worker:
-        """Return a live worker with the submission loaded, a new one after a crash."""
+    def _end_player(self) -> None:
+        if self._player is not None:
+            self._player.close()
+        self._player = None
+
+    def student_worker(self, budget: Budget) -> Worker:
+        """Return a live worker with the submission loaded; loading it again after a crash spends `budget`."""
         if self._worker is None or not self._worker.alive:
             self.dismiss()
-            self._worker, loaded = self._start()
+            self._trail = []
+            self._worker, loaded = self._start(budget)
             if loaded.error:
                 raise ReloadError(loaded.error)
         return self._worker
 
+    def ask_student(self, call: Call, budget: Budget, memory_mib: int | None = None) -> Worker:
+        """Send a call to the student's worker, and keep it in mind; loading the file anew spends `budget`.
+
+        With `memory_mib` it is asked of a process of its own, which the kernel holds to so much memory.
+        """
+        if memory_mib is None:
+            worker = self.student_worker(budget)
+            self._trail.append(call)
+        else:
+            worker = self._held_to(memory_mib, budget)
+        self._send(worker, call)
+        return worker
+
+    def _held_to(self, memory_mib: int, budget: Budget) -> Worker:
+        assert self._submission is not None
+        self._end_tight()
+        cpu_s = self.lab.manifest.limits.cpu_s
+        self._tight = self._started(self._submission.source, self._submission.filename, Limits(cpu_s, memory_mib, True))
+        loaded = self._tight.load(budget)
+        if loaded.error:
+            raise ReloadError(loaded.error)
+        return self._tight
+
+    def _end_tight(self) -> None:
+        if self._tight is not None:
+            self._tight.close()
+        self._tight = None
+
+    def _send(self, worker: Worker, call: Call) -> None:
+        self._models = None
+        if self.trusted_cpu_s is None and witnessed_of(call):
+            self._models = PlayedModels(call, self._model_process)
+        worker.ask(self._models.request if self._models else call.request)
+
+    def hear_student(self, worker: Worker, budget: Budget) -> Answer:
+        """Wait for the answer to what `ask_student` asked."""
+        answer = worker.answer(budget, self._models)
+        if self.trusted_cpu_s is not None:
+            return answer
+        # What a student's process says of calls is worth nothing; what came through here is.
+        models, self._models = self._models, None
+        if models is None:
+            return replace(answer, calls={})
+        if models.refusal is not None and (answer.error is None or answer.error.kind == "raised"):
+            frames = answer.error.frames if answer.error else ()
+            answer = replace(answer, value=None, error=replace(models.refusal, frames=frames))
+        return replace(answer, calls=models.log)
+
+    def _model_process(self) -> Worker:
+        """Return the process that plays models for the submission of the moment: public scenarios and nothing else."""
+        if self._player is None or not self._player.alive:
+            self._end_player()
+            limits = self.lab.manifest.limits
+            cpu_s = limits.cpu_s * (len(self.lab.tasks) + 1)
+            self._player = self._started(b"", "models.py", Limits(cpu_s, limits.memory_mib))
+            self._player.load()
+        return self._player
+
+    @property
+    def trail(self) -> Sequence[Call]:
+        """What the student's worker of the moment has been asked since it loaded the submission, in order."""
+        return tuple(self._trail)
+
+    @property
+    def has_worker(self) -> bool:
+        """Whether the student's worker of the moment can be asked more."""
+        return self._worker is not None and self._worker.alive
+
+    def lead(self, trail: Sequence[Call], task: str) -> Led:
+        """Take a new worker through the calls of `trail`; each task may spend its time once more on that."""
+        budget = self._leading[task]
+        self.dismiss()
+        if budget.exhausted:
+            return "spent"
+        try:
+            worker = self.student_worker(budget)
+        except ReloadError as error:
+            return "spent" if error.error.kind == "timed_out" else "ended"
+        for call in trail:
+            self._trail.append(call)
+            self._send(worker, call)
+            answer = self.hear_student(worker, budget)
+            if not worker.alive:
+                return "spent" if answer.error and answer.error.kind == "timed_out" else "ended"
+        return "done"
+
     def student_answer(self, worker: Worker, context: CheckContext) -> Answer:
         """Wait for the student's answer within the task's budget and keep what was printed."""
-        answer = worker.answer(self.budget(context.task))
+        answer = self.hear_student(worker, self.budget(context.task))
         if answer.output:
             context.output.append(answer.output)
         return answer
@@ -160,20 +268,17 @@ class Bench:
         """Return a check's seed: public for visible checks, from the course's seed for hidden ones."""
         return seeds.of_visible(check_id) if visible else seeds.of_check(self.course_seed, check_id)
 
-    def _start(self) -> tuple[Worker, Answer]:
+    def _start(self, budget: Budget | None = None) -> tuple[Worker, Answer]:
         assert self._submission is not None
+        cpu_s = self.lab.manifest.limits.cpu_s * (len(self.lab.tasks) + 1)
+        cpu_s = cpu_s if self.trusted_cpu_s is None else 24 * 3600.0
+        limits = Limits(cpu_s, self.lab.manifest.limits.memory_mib)
+        worker = self._started(self._submission.source, self._submission.filename, limits)
+        return worker, worker.load(budget)
+
+    def _started(self, source: bytes, filename: str, limits: Limits) -> Worker:
         scenarios = self.lab.scenarios
-        limits = self.lab.manifest.limits
-        worker = self.sandbox.worker(
-            self._submission.source,
-            self._submission.filename,
-            scenarios=scenarios.encode() if scenarios else None,
-            limits=Limits(
-                cpu_s=limits.cpu_s * (len(self.lab.tasks) + 1) if self.trusted_cpu_s is None else 24 * 3600.0,
-                memory_mib=limits.memory_mib,
-            ),
-        )
-        return worker, worker.load()
+        return self.sandbox.worker(source, filename, scenarios=scenarios.encode() if scenarios else None, limits=limits)
 
 
 class ReloadError(Exception):

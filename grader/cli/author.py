@@ -55,10 +55,12 @@ def audit_command(
     """Prove that the checks of each LAB (default: all) accept right code, reject wrong code and name it.
 
     Exits with 0 only when all holds. What has been tried is kept in .grade/audit; a second run does what is missing.
+    That a lab was clean is recorded in the course's audits.jsonl, for its tests.
     """
     import json
     import os
 
+    from grader.authoring import recorded
     from grader.authoring.audit import audit
 
     course = open_course(course_dir)
@@ -83,6 +85,8 @@ def audit_command(
         finally:
             done()
         found.append(one)
+        if not tasks:
+            recorded.record(course, lab, one)
         if json_path != "-":
             _show(one)
     text = json.dumps([one.model_dump() for one in found], indent=1) + "\n"

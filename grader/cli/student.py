@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from grader.sandbox.launcher import Sandbox
     from grader.submission import Submission
 
+UNUSABLE = 3  # the exit code where no line of the file could be graded
+
 course_option = click.option("--course", "course_dir", metavar="DIR", help="The course; default: found above here.")
 
 
@@ -131,7 +133,8 @@ def _graded(
         if html_path is not None:
             _write_asked(html_path, page_of(course, lab, result))
         return result
-    from grader.grading import Job, grade, illustrate, open_bench, open_figure_bench
+    from grader.cli.interrupts import Interrupts
+    from grader.grading import Job, drawable, grade, illustrate, open_bench, open_figure_bench
     from grader.reports import html
 
     html.prepare(course.templates)  # now, while torch is still being imported on the other core
@@ -140,23 +143,40 @@ def _graded(
     with contextlib.ExitStack() as benches:
         bench = benches.enter_context(open_bench(lab, course.seed, sandbox))
         figure_bench = None
-        with _noted():
-            figure_bench = benches.enter_context(open_figure_bench(bench))
-        result = for_student(grade(job, bench))
-        tell(result, json_path, verbose, quiet)
-        # The verdict is on the screen; pictures and page may take their time.
-        if figure_bench is not None and (result.problem is None or result.problem.kind != "interrupted"):
+        seen = html_path is not None or not tasks
+        if seen and sandbox is not None and lab.figures_path.is_file():  # without a sandbox nothing of the file runs
             with _noted():
-                result = illustrate(result, job, figure_bench, _note)
-    if sandbox is not None:
-        sandbox.hang_up()
+                figure_bench = benches.enter_context(open_figure_bench(bench))
+        result = for_student(grade(job, bench))
+        interrupts = Interrupts()
+        tell(result, json_path, verbose, quiet)
+        # The verdict is on the screen. It is kept first; pictures may take their time, and may be given up.
+        chatty = json_path != "-" and not quiet
+        # Else the last whole result stays what the status and the report show, as with a file that is not Python.
+        kept = not tasks and exit_code(result) != UNUSABLE
+        report = _put_away(course, lab, result, html_path, kept)
+        if figure_bench is not None and drawable(result, job):
+            if chatty:
+                click.echo("drawing pictures (Ctrl-C is safe)", err=True)
+            try:
+                with interrupts.stoppable(), _noted():
+                    result = illustrate(result, job, figure_bench, _note)
+            except KeyboardInterrupt:
+                click.echo(err=True)  # the terminal has written ^C
+                _note("you stopped the pictures.")
+            else:
+                report = _put_away(course, lab, result, html_path, kept)
+        if report is not None and chatty:
+            click.echo(f"report: {_near(report)}", err=True)
+    return result
+
+
+def _put_away(course: Course, lab: Lab, result: LabResult, html_path: str | None, kept: bool) -> Path | None:
+    """Keep the result on the desk, and write the page where an option asks for it; return the desk's page."""
+    report = keep(course, lab, result) if kept else None
     if html_path is not None:
         _write_asked(html_path, page_of(course, lab, result))
-    if not tasks:  # the last whole result stays what the status and the report show
-        written = keep(course, lab, result)
-        if written is not None and json_path != "-" and not quiet:
-            click.echo(f"report: {_near(written)}", err=True)
-    return result
+    return report
 
 
 @contextlib.contextmanager
@@ -240,7 +260,7 @@ def exit_code(result: LabResult) -> int:
     if kind == "grader_error" or any(check.outcome == "grader_error" for check in result.checks):
         return 70
     if kind is not None:
-        return 3
+        return UNUSABLE
     return 0 if result.score.earned >= result.score.possible else 1
 
 

@@ -15,9 +15,9 @@ from grader.cohort.roster import Key, Known, Roster, in_order, pseudonyms, read_
 from grader.cohort.sheets import plain
 from grader.cohort.sources import Sources
 from grader.course import Lab
+from grader.digests import source_digest
 from grader.errors import SubmissionError, UsageError
 from grader.results import Problem
-from grader.store import source_digest
 from grader.submission import parse
 
 MAX_CANDIDATES = 50  # Python files of one student that are looked into when none has the lab's name

@@ -8,8 +8,8 @@ from __future__ import annotations
 import tempfile
 from typing import Self
 
+from grader.digests import source_digest
 from grader.errors import MachineError
-from grader.store import source_digest
 
 
 class Sources:

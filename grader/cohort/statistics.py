@@ -18,6 +18,7 @@ from grader.cohort.attention import notes, problems
 from grader.cohort.records import Attention, Cluster, Found, Named, Rate, Row, Statistics
 from grader.cohort.roster import in_order
 from grader.course import Lab
+from grader.headline import worst_first
 from grader.results import CheckResult, Environment, TaskResult
 
 # Below this, a coefficient says more about chance than about the check, and a number about single students.
@@ -134,8 +135,8 @@ class Gathering:
             ids = tuple(" + ".join(ids) for ids in found.misconceptions)
             self._named.setdefault((task.id, ids), (found.says, []))[1].append(student)
         else:
-            says = found.says if found is not None else _what_failed(checks)
-            self._clusters.setdefault((task.id, signature(checks)), (says, []))[1].append(student)
+            mark = signature(checks)
+            self._clusters.setdefault((task.id, mark), (_what_failed(checks), []))[1].append(student)
 
     def attend(self, kind: str, says: str, who: Row | str) -> None:
         """Take something that a person should look at, beside what the rows show."""
@@ -257,8 +258,8 @@ def signature(checks: Sequence[CheckResult]) -> str:
 
 
 def _what_failed(checks: Sequence[CheckResult]) -> str:
-    """Return the first failing check's own words."""
-    failed = next((check for check in checks if check.outcome not in ("passed", "skipped")), checks[0])
+    """Return the worst check's own words: no file and no line, for those are one student's."""
+    failed = worst_first(checks)[0]
     return _first_line(failed.message or failed.title)
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Protocol
 
 from grader.course import Course, Lab
+from grader.digests import drawing_digest, machine_class, task_digests
 from grader.results import Drawn, LabResult, Model
 from grader.seeds import fingerprint
-from grader.store import drawing_digest, machine_class, task_digests
 
 
 @dataclass(frozen=True)

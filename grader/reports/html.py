@@ -221,6 +221,7 @@ def _task(
         "gain_word": "point" if words.points(task.possible - task.earned) == "1" else "points",
         "state": state,
         "word": "Not run" if result.problem and state == "none" else words.STATES[task.state],
+        "why": words.shorten(words.why_not_started(result, task), MAX_TEXT) if task.line is None else "",
         "diagnosis": _diagnosis(task, page_url),
         "checks": shown,
         "hidden": sum(not check.visible for check in checks),
@@ -234,6 +235,7 @@ def _diagnosis(task: TaskResult, page_url: str | None) -> dict[str, Any] | None:
         return None
     return {
         "says": words.shorten(words.clean(task.diagnosis.says), MAX_TEXT),
+        "facts": words.shorten(words.clean_line(" ".join(task.diagnosis.facts)), MAX_TEXT),
         "explanations": [[words.clean_line(id) for id in ids] for ids in task.diagnosis.misconceptions],
         "links": [(f"{page_url}#{quote(see)}", see) for see in map(words.clean_line, task.diagnosis.see)]
         if page_url

@@ -97,6 +97,9 @@ def _maker(recipe: Recipe, args: list[str]) -> str:
     op = recipe.op
     if op in ("randn", "rand"):
         return f"torch.{op}({', '.join(args[1:])}, generator=torch.Generator().manual_seed({args[0]}))"
+    if op == "witnessed":
+        given = [f"{name}={source(value)}" for name, value in recipe.kwargs.items()]
+        return f"scenarios.{recipe.args[0]}({', '.join(given)})"
     if op == "generator":
         return f"torch.Generator().manual_seed({args[0]})"
     if op == "dtype":

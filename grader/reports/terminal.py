@@ -139,21 +139,25 @@ def _tasks(page: _Page, result: LabResult, filename: str, verbose: int) -> None:
         )
         if task.state in ("partly", "not_yet", "crashed", "ungraded"):
             _explain(page, result, task, filename, verbose)
+        elif task.state == "not_started" and "Did you mean" in (why := words.why_not_started(result, task)):
+            page.wrap(why, " " * 8, dim=True)
 
 
 def _explain(page: _Page, result: LabResult, task: TaskResult, filename: str, verbose: int) -> None:
     indent = " " * 8
-    if task.diagnosis is not None:
-        page.wrap(_plain(task.diagnosis.says), indent, most=6)
-        likes = words.explanations(task.diagnosis)
-        if likes:
-            lead = "behaves like " if len(likes) == 1 else "behaves like one of: "
-            page.wrap(lead + (likes[0] if len(likes) == 1 else "; ".join(likes)), indent, dim=True)
+    found = task.diagnosis
+    if found is not None and found.misconceptions:
+        page.wrap(_plain(found.says), indent, most=6)
+        likes = words.explanations(found)
+        lead = "behaves like " if len(likes) == 1 else "behaves like one of: "
+        page.wrap(lead + (likes[0] if len(likes) == 1 else "; ".join(likes)), indent, dim=True)
     open_checks = [check for check in words.checks_of(result, task) if check.outcome not in ("passed", "skipped")]
     told = open_checks if verbose > 0 else open_checks[:1]
     before: set[tuple[object, ...]] = set()
     for check in told:
         _check(page, check, filename, verbose, before)
+    if found is not None and found.facts:  # what the worst check says stands above
+        page.wrap(_plain(" ".join(found.facts)), indent, dim=True, most=6)
     if len(open_checks) > len(told):
         more = words.count(len(open_checks) - len(told), "more check")
         page.add(indent, page.style(f"and {more}; -v shows all", dim=True))
@@ -208,11 +212,9 @@ def _evidence(page: _Page, check: CheckResult, indent: str, verbose: int) -> Non
     if evidence is None:
         return
     found = []
-    if evidence.max_error is not None:
-        found.append(f"largest error {words.number(evidence.max_error)}")
     if evidence.in_tolerances is not None:
         found.append(f"{words.number(evidence.in_tolerances)} times the tolerance")
-    if evidence.where:
+    if evidence.where and evidence.where.startswith("["):  # a path in the answer; anything else the message says
         found.append(f"first difference at {words.clean(evidence.where).replace(' ', '')}")
     if found:
         page.wrap(", ".join(found), indent, dim=True)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from datetime import datetime
 
+from grader.headline import worst_first
 from grader.results import CheckResult, Diagnosis, Environment, LabResult, TaskResult
 
 STATES = {
@@ -129,9 +130,13 @@ def when(graded_at: str) -> str:
 
 
 def checks_of(result: LabResult, task: TaskResult) -> list[CheckResult]:
-    """Return the task's checks: what went wrong first, else in the order of the lab."""
-    rank = {"crashed": 0, "timed_out": 0, "failed": 0, "grader_error": 0, "skipped": 1, "passed": 2}
-    return sorted((check for check in result.checks if check.task == task.id), key=lambda c: rank[c.outcome])
+    """Return the task's checks: the worst first, else in the order of the lab."""
+    return worst_first(check for check in result.checks if check.task == task.id)
+
+
+def why_not_started(result: LabResult, task: TaskResult) -> str:
+    """Return why a task was not run, where a check says so."""
+    return next((clean_line(check.message) for check in checks_of(result, task) if check.message), "")
 
 
 def explanations(diagnosis: Diagnosis) -> list[str]:

@@ -11,13 +11,13 @@ import select
 import socket
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
 from grader.errors import CourseError, InternalError
 from grader.sandbox import decode
 from grader.sandbox.budget import BACKSTOP, Budget, Use
-from grader.sandbox.decode import Frame
+from grader.sandbox.decode import Frame, ModelCall
 from grader.sandbox.endings import Kind, describe
 from grader.sandbox.pipes import Pipe
 from grader.sandbox.values import printable
@@ -48,6 +48,7 @@ class Error:
     frames: tuple[Frame, ...]
     line: int | None
     kind: Kind
+    bases: tuple[str, ...] = ()  # of an exception of the student's own: Python's that it is derived from
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,15 @@ class Answer:
     error: Error | None
     output: str
     seconds: float
+    untouched: tuple[str, ...] = ()  # generators among the inputs that nothing was drawn from
+    calls: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # witnessed models: what each was called with
+
+
+class Models(Protocol):
+    """Who answers for the models that a submission calls and does not hold."""
+
+    def answer(self, call: ModelCall) -> Mapping[str, Any]:
+        """Return what is sent back: `{"op": "value", "args": [value]}` or `{"op": "raised", "args": [kind, says]}`."""
 
 
 class Worker:
@@ -112,8 +122,8 @@ class Worker:
         """Whether `close` was called."""
         return self._closed
 
-    def load(self) -> Answer:
-        """Wait until the worker is up, load the scenarios and then the submission."""
+    def load(self, budget: Budget | None = None) -> Answer:
+        """Wait until the worker is up, load the scenarios and then the submission, in the time of `budget` if given."""
         self._wait_until_up()
         if self._scenarios is not None:
             self._ask({"op": "load", "name": "scenarios.py", "role": "scenarios"}, data=self._scenarios)
@@ -121,7 +131,7 @@ class Worker:
             if loaded.error is not None:
                 raise CourseError(f"scenarios.py does not load: {loaded.error.type}: {loaded.error.message}")
         self._ask({"op": "load", "name": self._filename, "role": "submission"}, data=self._source)
-        return self.answer(Budget(LOAD_CPU_S))
+        return self.answer(budget or Budget(LOAD_CPU_S))
 
     def replace(self, source: bytes) -> Answer:
         """Load another source in the same process: for edited references, which are ours and trust each other."""
@@ -142,13 +152,18 @@ class Worker:
             self._outgoing = memoryview(frame)
             self._flush()
 
-    def answer(self, budget: Budget) -> Answer:
-        """Wait for the answer to what was asked, for as long as the budget lasts."""
+    def answer(self, budget: Budget, models: Models | None = None) -> Answer:
+        """Wait for the answer to what was asked, for as long as the budget lasts; `models` answer calls on the way."""
         if self._expected is None:
             raise InternalError("A worker's answer was wanted before it was asked anything.")
         if self._failure is None:
             try:
                 text, data = self._receive(budget)
+                while decode.is_model_call(text):
+                    if models is None:
+                        raise BadFrame("it calls a model that it was not given")
+                    self._respond(models.answer(decode.model_call(text, data)))
+                    text, data = self._receive(budget)
                 reply = decode.reply(text, data)
             except BadFrame as reason:
                 self._fail("protocol", f"your code sent something that is not an answer: {reason}")
@@ -160,6 +175,13 @@ class Worker:
         self._expected = None
         assert self._failure is not None
         return Answer(None, {}, {}, False, self._failure, self._take_output(), 0.0)
+
+    def _respond(self, response: Mapping[str, Any]) -> None:
+        """Answer a question that came before the answer; the time that it took is not the submission's."""
+        assert self._expected is not None
+        self._outgoing = memoryview(Request(response).frame(self._expected))
+        self._asked_at = time.monotonic()
+        self._flush()
 
     def close(self) -> None:
         """End the process and close everything."""
@@ -181,7 +203,7 @@ class Worker:
             message = raised.message
             if raised.type == "MemoryError" or "can't allocate memory" in message:
                 message = f"used more than {self._memory_mib} MiB of memory"
-            error = Error(raised.type, message, raised.frames, raised.line, "raised")
+            error = Error(raised.type, message, raised.frames, raised.line, "raised", raised.bases)
         return Answer(
             value=reply.value,
             changed=reply.changed,
@@ -190,6 +212,8 @@ class Worker:
             error=error,
             output=self._take_output(),
             seconds=reply.seconds,
+            untouched=reply.untouched,
+            calls=reply.calls,
         )
 
     def _wait_until_up(self) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from grader.sandbox.values import Dtype, Refused, Tensor, printable
@@ -55,6 +55,7 @@ class Raised:
     message: str
     frames: tuple[Frame, ...]
     line: int | None
+    bases: tuple[str, ...] = ()  # Python's own exceptions that it is derived from
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,11 @@ class Reply:
     value: Any
     changed: dict[str, Any]
     next_draw: dict[str, float]
+    untouched: tuple[str, ...]
     global_rng_moved: bool
     seconds: float
     raised: Raised | None
+    calls: dict[str, Any] = field(default_factory=dict)
 
 
 def message(text: bytes) -> dict[str, Any]:
@@ -80,13 +83,41 @@ def message(text: bytes) -> dict[str, Any]:
     return found
 
 
+@dataclass(frozen=True)
+class ModelCall:
+    """A call that a submission makes to a model of another process."""
+
+    model: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    grad: bool
+    bytes: int
+
+
+def is_model_call(text: bytes) -> bool:
+    """Tell whether a frame asks for a model's answer in place of giving one."""
+    return text.startswith(b'{"call":')
+
+
+def model_call(text: bytes, data: bytes) -> ModelCall:
+    """Return a checked call of a model."""
+    asked = message(text)
+    given = _Values(_tensors(asked.get("tensors", []), data)).value(asked.get("given"))
+    if type(given) is not tuple or len(given) != 3 or type(given[0]) is not tuple or type(given[1]) is not dict:
+        raise BadFrame("its call of a model is malformed")
+    args, kwargs, grad = given
+    if len(args) > MAX_NAMES or not all(type(name) is str and name.isidentifier() for name in kwargs):
+        raise BadFrame("its call of a model is malformed")
+    return ModelCall(_text(asked.get("call"), MAX_NAME), args, kwargs, grad is True, len(data))
+
+
 def reply(text: bytes, data: bytes) -> Reply:
     """Return a checked answer."""
     answer = message(text)
     if "error" in answer:
         if data:
             raise BadFrame("an error came with data")
-        return Reply(None, {}, {}, False, 0.0, _raised(answer["error"]))
+        return Reply(None, {}, {}, (), False, 0.0, _raised(answer["error"]))
     values = _Values(_tensors(answer.get("tensors", []), data))
     changed, drawn = answer.get("changed", {}), answer.get("next_draw", {})
     if type(changed) is not dict or type(drawn) is not dict or len(changed) + len(drawn) > MAX_NAMES:
@@ -95,10 +126,18 @@ def reply(text: bytes, data: bytes) -> Reply:
         value=values.value(answer.get("value")),
         changed={printable(name, MAX_NAME): values.value(item) for name, item in changed.items()},
         next_draw={printable(name, MAX_NAME): _number(item) for name, item in drawn.items()},
+        untouched=_names(answer.get("untouched", [])),
         global_rng_moved=answer.get("global_rng_moved") is True,
         seconds=_number(answer.get("seconds", 0.0)),
         raised=None,
+        calls=_calls(values.value(answer.get("calls", {"$dict": []}))),
     )
+
+
+def _calls(value: Any) -> dict[str, Any]:
+    if type(value) is not dict or not all(type(name) is str and type(log) is list for name, log in value.items()):
+        raise BadFrame("its list of calls is malformed")
+    return value
 
 
 def _number(value: Any) -> float:
@@ -124,6 +163,12 @@ def _text(value: Any, limit: int) -> str:
     return printable(value, limit)
 
 
+def _names(values: Any) -> tuple[str, ...]:
+    if type(values) is not list or len(values) > MAX_NAMES:
+        raise BadFrame("a list of names is malformed")
+    return tuple(_text(value, MAX_NAME) for value in values)
+
+
 def _line(value: Any) -> int | None:
     return value if type(value) is int and 0 < value < 1 << 31 else None
 
@@ -141,6 +186,7 @@ def _raised(error: Any) -> Raised:
         message=_text(error.get("message"), MAX_MESSAGE),
         frames=tuple(steps),
         line=_line(error.get("line")),
+        bases=_names(error.get("bases", [])),
     )
 
 

@@ -42,17 +42,20 @@ ENVIRONMENT = {
     "LANG": "C.UTF-8",
 }
 
-BEHIND = 10  # niceness of a sandbox that may take its time: next to another process it gets a tenth of a core
-
 Profile = view.Profile
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one worker may use: CPU seconds over its whole life, and memory beyond what the libraries take."""
+    """What one worker may use: CPU seconds over its whole life, and memory beyond what the libraries take.
+
+    `tight`: memory is what is measured. The allocator gives back at once what is freed, and private memory is bounded
+    beside the address space.
+    """
 
     cpu_s: float
     memory_mib: int
+    tight: bool = False
 
 
 class Sandbox:
@@ -66,12 +69,11 @@ class Sandbox:
         start_method: Literal["fork", "spawn"] = "fork",
         require: bool = False,
         meta_device: bool = False,
-        niceness: int = 0,
     ) -> None:
         """Start the zygote in the background.
 
         `require`: `ready` refuses when any layer is missing. `meta_device`: the lab's checks use it, so that its
-        machinery is imported once and not in every worker. `niceness`: how far it stands back when processors are busy.
+        machinery is imported once and not in every worker.
         """
         if sys.platform == "win32":
             raise MachineError("The sandbox needs Linux or macOS; on Windows run `grade` inside WSL.")
@@ -84,7 +86,6 @@ class Sandbox:
         self._require = require
         self._asked_isolation = isolation == "auto"
         self._meta_device = meta_device
-        self._niceness = niceness
         self._isolated = isolation == "auto" and start_method == "fork"
         self._is_ready = False
         self._zygote: ZygoteLink | None = None
@@ -104,14 +105,24 @@ class Sandbox:
             raise MachineError(f"The sandbox cannot start {self._view.interpreter}: {error.strerror}.") from error
 
     def sibling(self, libraries: Profile) -> Sandbox:
-        """Start one with the same settings and other libraries; where both want a core, this one goes first."""
-        return Sandbox(
+        """Start one with the same settings and other libraries; where both want a core, this one goes first.
+
+        It does so until the other is told to `step_forward`.
+        """
+        other = Sandbox(
             libraries,
             isolation="auto" if self._asked_isolation else "none",
             start_method=self.start_method,
             require=self._require,
-            niceness=BEHIND,
         )
+        if other._zygote is not None:
+            other._zygote.stand_back()
+        return other
+
+    def step_forward(self) -> None:
+        """Take its full share of the processors from now on."""
+        if self._zygote is not None:
+            self._zygote.step_forward()
 
     @property
     def isolation(self) -> Literal["full", "partial", "none"]:
@@ -155,7 +166,11 @@ class Sandbox:
         try:
             if self._zygote is not None:
                 process: Process = self._zygote.fork(
-                    given, cpu_s=limits.cpu_s, memory_mib=limits.memory_mib, layers=self._isolated
+                    given,
+                    cpu_s=limits.cpu_s,
+                    memory_mib=limits.memory_mib,
+                    layers=self._isolated,
+                    tight=limits.tight,
                 )
             else:
                 process = self._spawn(given, limits)
@@ -216,7 +231,6 @@ class Sandbox:
             **config,
             "profile": self.libraries,
             "meta_device": self._meta_device,
-            "niceness": self._niceness,
             "places": self._view.places,
             "distributions": self._view.distributions,
         }

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from grader.errors import InternalError
 from grader.recipes import Recipe
+from grader.sandbox.values import Dtype, Tensor
 from grader.sandbox.worker import frames
 
 if TYPE_CHECKING:
@@ -66,6 +67,10 @@ class Request:
             return {"$dict": [[self._value(k), self._value(v)] for k, v in value.items()]}
         if hasattr(value, "__array_interface__"):
             return self._literal(value)
+        if isinstance(value, Dtype):
+            return {"$recipe": ["dtype", [value.name], {}]}
+        if isinstance(value, Tensor) and value.array is not None:
+            return self._literal(value.array)
         raise InternalError(f"A check passes a {type(value).__name__}; calls take plain values, arrays and recipes.")
 
     def _literal(self, array: Any) -> dict[str, int]:

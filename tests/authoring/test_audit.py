@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from grader.authoring import audit as auditing
+from grader.authoring import recorded
 from grader.authoring.new import new
 from grader.authoring.pool import FOLDER
 from grader.course import load
@@ -50,8 +51,15 @@ def test_a_new_lab_audits_clean(clean):
     assert task["equivalents"] == task["passed"] == 2
     assert task["hollow"] == 8
     assert task["nearest_equivalent"] < 0.5 < 5 < task["nearest_mistake"]
-    assert record["seeds"] == 2
+    assert record["seeds"] == 3
     assert record["pairs"] is None
+
+
+def test_what_was_audited_clean_is_recorded_and_what_has_faults_is_not(clean, course, weak, weak_course):
+    read = load(course)
+    known = recorded.holds(read, read.lab("lab11"))
+    assert known is not None and known.quick and known.counts["mutants"] == clean[2]["tasks"][0]["mutants"]
+    assert recorded.read(load(weak_course)) == {}
 
 
 def test_the_page_keeps_the_promises_of_all_pages(clean, desk):
@@ -96,12 +104,12 @@ def planted(course: Path, root: Path, *changes: tuple[str, str, str]) -> Path:
 WEAK = [
     ("checks.py", '@check("scale_to_unit")\ndef test_any_range', "def any_range"),
     ("checks.py", '@check("scale_to_unit")\ndef test_one_call_after_another', "def one_call_after_another"),
+    ("checks.py", '@check("scale_to_unit")\ndef test_gradients', "def gradients"),
 ]
 
 
 @pytest.fixture(scope="module")
-def weak(course, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("weak")
+def weak_course(course, tmp_path_factory):
     changes = [
         *WEAK,
         ("checks.py", "Pixels from 0 to 255 become", "Pixels up to 255 become"),
@@ -110,7 +118,12 @@ def weak(course, tmp_path_factory):
         ("starter.py", "low: float, high: float)", "low: float, high: int)"),
         ("waivers.toml", "", WAIVERS),
     ]
-    return run_audit(planted(course, folder / "course", *changes), folder, "--quick")
+    return planted(course, tmp_path_factory.mktemp("weak") / "course", *changes)
+
+
+@pytest.fixture(scope="module")
+def weak(weak_course):
+    return run_audit(weak_course, weak_course.parent, "--quick")
 
 
 WAIVERS = """
@@ -231,6 +244,41 @@ def test_a_broken_promise_is_a_fault(one, says, course):
 )
 def test_a_kept_promise_is_none(one, course):
     assert faults_of(one, course) == []
+
+
+def verdicts(course, *rejected_by):
+    """What is said of a mistake whose checks reject it so: on the course's own seed first, then on others."""
+    lab = load(course).lab("lab11")
+    task, one = lab.misconceptions[0].task, lab.misconceptions[0].id
+    checks = [f"lab11/{task}.{letter}" for letter in "ab"]
+    outcomes = [{c: "failed" if c[-1] in letters else "passed" for c in checks} for letters in rejected_by]
+    trials = [trial("misconception", outcomes[0], task=task, ids=[one])]
+    trials += [trial("seed", o, task=None, ids=[f"{task}/{one}"], seed=str(k)) for k, o in enumerate(outcomes[1:], 2)]
+    return auditing._seed_verdicts(auditing._Seen(lab, None, [], trials))
+
+
+def test_a_mistake_that_no_check_sees_on_every_seed_is_a_fault(course):
+    (fault,), notes = verdicts(course, "a", "a", "")
+    assert "no check rejects it on every seed (lab11/scale_to_unit.a on 2 of 3 seeds)" in fault
+    assert notes == []
+    # One of the two sees it each time, and on the next seed perhaps neither.
+    (fault,), _ = verdicts(course, "ab", "a", "b")
+    assert "scale_to_unit.a on 2 of 3 seeds; lab11/scale_to_unit.b on 2 of 3 seeds" in fault
+
+
+def test_a_check_that_is_blind_where_another_sees_is_noted(course):
+    faults, (note,) = verdicts(course, "ab", "a", "ab")
+    assert faults == []
+    assert note.endswith("is rejected by lab11/scale_to_unit.b on 2 of 3 seeds only")
+    assert verdicts(course, "a", "a", "a") == ([], [])
+
+
+def test_right_code_that_is_rejected_on_another_seed_is_a_fault(course):
+    lab = load(course).lab("lab11")
+    ids = [f"{lab.equivalents[0].task}/{lab.equivalents[0].id}"]
+    one = trial("seed", {"lab11/scale_to_unit.a": "failed"}, task=None, ids=ids, seed="9")
+    (fault,), _ = auditing._seed_verdicts(auditing._Seen(lab, None, [], [one]))
+    assert fault == f"seed 9: lab11/scale_to_unit.a rejects right code ({ids[0]})"
 
 
 def test_pairs_are_counted_by_what_the_diagnosis_named(course):

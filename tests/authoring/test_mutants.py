@@ -25,12 +25,20 @@ CASES = [
     (m.dropped_term, "y = -a", "y = (a)"),
     (m.swapped_operands, "y = a - b * c", "y = ((b * c) - (a))"),
     (m.comparison, "y = t >= 0", "y = (t > 0)"),
+    (m.comparison, "y = t == 0", "y = (t <= 0)"),
+    (m.comparison, "y = t == 0", "y = (t >= 0)"),
+    (m.comparison, "y = kind == 'linear'", "y = (kind != 'linear')"),
     (m.comparison, "y = t is None", "y = (t is not None)"),
     (m.condition, "if t:\n    y = 1", "if False:\n    y = 1"),
     (m.condition, "y = a and b", "y = (a or b)"),
     (m.condition, "y = not a", "y = (a)"),
     (m.constant, "y = x[3]", "y = x[(2)]"),
     (m.constant, "y = 0.5 * x", "y = 1.0 * x"),
+    (m.constant, "y = x.clamp(max=0.999)", "y = x.clamp(max=0.998)"),
+    (m.constant, "y = x + 2.5e-5", "y = x + 2.4e-05"),
+    (m.constant, "y = x + 1e-4", "y = x + 0.0002"),
+    (m.constant, "y = 0.0 * x", "y = 0.1 * x"),
+    (m.constant, "y = 1_000.0 * x", "y = 999.9 * x"),
     (m.constant, "y = f(True)", "y = f(False)"),
     (m.off_by_one, "y = x[i]", "y = x[i - 1]"),
     (m.off_by_one, "y = x[i:j]", "y = x[i:j + 1]"),
@@ -92,6 +100,10 @@ def test_every_operator_has_a_case():
 )
 def test_an_operator_leaves_alone_what_cannot_be_wrong(operator, source):
     assert not [text for text in changed(operator, source) if "x.add_" not in text]
+
+
+def test_words_are_not_ordered():
+    assert changed(m.comparison, "y = kind == 'linear'") == ["y = (kind != 'linear')"]
 
 
 def lab(tmp_path, reference):

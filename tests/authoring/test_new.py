@@ -1,3 +1,8 @@
+import re
+import shutil
+import subprocess
+import sys
+
 import pytest
 
 from grader.authoring.new import new
@@ -65,3 +70,25 @@ def test_a_course_without_a_list_of_labs_is_refused_before_anything_is_written(t
     with pytest.raises(CourseError, match="no list `labs`"):
         new(course, "lab11", None)
     assert files(tmp_path) == before
+
+
+def test_a_new_lab_of_this_checkout_needs_nothing_by_hand(tmp_path):
+    """Its row, its witness and its tests are there, and hold what tests/test_docs.py and tests/labs ask of a lab."""
+    root = tmp_path / "checkout"
+    ignore = shutil.ignore_patterns(".git", ".venv", ".grade", "__pycache__", "docs")
+    shutil.copytree(toy.ROOT, root, ignore=ignore)
+    before = (root / "README.md").read_text(encoding="utf-8")
+    written = {str(path.relative_to(root)) for path in new(load(root), "lab99", "Unit range")}
+    assert written >= {"README.md", "fixtures/golden/lab99.safetensors", "tests/labs/test_lab99_oracle.py"}
+    after = (root / "README.md").read_text(encoding="utf-8")
+    assert "| lab99 | Unit range | 1 | 3 |\n" in after
+    (labs, tasks), (more_labs, more_tasks) = (re.findall(r"(\d+) labs with (\d+) tasks", t)[0] for t in (before, after))
+    assert (int(more_labs), int(more_tasks)) == (int(labs) + 1, int(tasks) + 1)
+    words = ["-q", "-p", "no:cacheprovider", "tests/labs/test_lab99_oracle.py", "tests/labs/test_golden.py"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *words, "-k", "lab99"], cwd=root, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0 and "5 passed" in done.stdout, done.stdout
+    style = [sys.executable, "-m", "ruff"]
+    for check in (["check", "-q"], ["format", "-q", "--check"]):
+        assert subprocess.run([*style, *check, "."], cwd=root, timeout=600, check=False).returncode == 0, check

@@ -82,11 +82,21 @@ def test_the_same_is_the_same(yours, expected):
         (tensor(X.astype(np.float64)), tensor(X), "dtype float64 where float32", "dtype float64 where float32"),
         (meta(3, 4), tensor(X), "on device meta where cpu", "on device meta where cpu"),
         (tensor(X, device="cuda"), tensor(X), "on device cuda where cpu", "on device cuda where cpu"),
-        (tensor(changed(X, (1, 2), np.nan)), tensor(X), "contains NaN", "1 of 12 values are not finite; expected 0."),
-        (tensor(changed(X, 0, np.inf)), tensor(X), "contains infinite values", "4 of 12 values are not finite"),
-        (tensor(X), tensor(changed(X, 0, np.nan)), "contains finite values only", "0 of 12 values"),
-        (tensor(changed(X, 0, np.inf)), tensor(changed(X, 0, -np.inf)), "contains infinite values", "4 of 12"),
-        (tensor(changed(X, (2, 3), 7)), tensor(X), "The values differ", "error is 2; worst at [2, 3]: 7, expected 5."),
+        (tensor(changed(X, (1, 2), np.nan)), tensor(X), "contains NaN where other values are expected.",
+         "The result is nan at [1, 2] where 1.4 is expected; 1 of 12 values differ so."),
+        (tensor(changed(X, 0, np.inf)), tensor(X), "contains infinite values where",
+         "The result is inf at [0, 0] where -3 is expected; 4 of 12 values differ so."),
+        (tensor(X), tensor(changed(X, 0, np.nan)), "Every value is finite where some are expected not to be.",
+         "Every value is finite where nan is expected at [0, 0]; 4 of 12 values differ so."),
+        (tensor(X), tensor(changed(X, (1, 3), -np.inf)), "Every value is finite",
+         "Every value is finite where -inf is expected at [1, 3]; 1 of 12 values differ so."),
+        (tensor(changed(X, 0, np.inf)), tensor(changed(X, 0, -np.inf)), "contains infinite values",
+         "The result is inf at [0, 0] where -inf is expected; 4 of 12 values differ so."),
+        (tensor(changed(X, 0, np.inf)), tensor(changed(changed(X, 0, np.inf), 1, np.nan)), "contains infinite values",
+         "The result is -0.091 at [1, 0] where nan is expected; 4 of 12 values differ so."),
+        (float("nan"), 1.5, "contains NaN", "The result is nan where 1.5 is expected."),
+        (tensor(changed(X, (2, 3), 7)), tensor(X), "The values differ",
+         "The values differ, most at [2, 3]: 7, expected 5, off by 2."),
         (tensor(np.array([1, 2, 3])), tensor(np.array([1, 9, 9])), "Entries differ",
          "2 of 3 entries differ, the first at [1]: 2, expected 9."),
         (tensor(np.array([True, False])), tensor(np.array([True, True])), "Entries differ", "1 of 2 entries"),
@@ -94,11 +104,14 @@ def test_the_same_is_the_same(yours, expected):
         ([1.0], tensor(X), "It gives a list where a tensor is expected.", "a list"),
         (tensor(X), None, "It gives a tensor where None is expected.", "a tensor"),
         (tensor(X), {"a": 1}, "It gives a tensor where a dict is expected.", "a dict"),
+        (tensor(X), 1.0, "It gives a tensor where a plain float is expected. `.item()` makes one of a tensor of one",
+         "a plain float"),
+        (tensor(X), 3, "It gives a tensor where a plain int is expected. `.item()`", "a plain int"),
         (1, 1.0, "It gives an int where a float is expected.", "an int"),
         (True, 1, "It gives a bool where an int is expected.", "a bool"),
         (2, 3, "It gives another value.", "It gives 2; expected 3."),
         ("a", "b", "It gives another value.", "It gives 'a'; expected 'b'."),
-        (0.5, 0.25, "The values differ", "The largest error is 0.25; worst: 0.5, expected 0.25."),
+        (0.5, 0.25, "The values differ", "The value differs: 0.5, expected 0.25, off by 0.25."),
         ([1, 2], [1, 2, 3], "The number of entries differs.", "There are 2 entries; expected 3."),
         ({"a": 1, "c": 2}, {"a": 1, "b": 2}, "Missing: 'b'.", "Missing: 'b'; unexpected: 'c'."),
         ({"a": [1, 2]}, {"a": [1, 3]}, "another value at ['a'][1]", "It gives 2 at ['a'][1]; expected 3."),
@@ -140,6 +153,29 @@ def test_what_is_said_of_a_hidden_check_holds_no_digit_of_a_value():
     for yours, expected in pairs:
         found = difference(yours, expected)
         assert found is not None and not re.search(r"\d", found.says), found.says
+
+
+@pytest.mark.parametrize(
+    ("yours", "expected", "shown"),
+    [
+        (0.02, 0.020003, "0.02, expected 0.020003, off by 3e-06."),
+        (945.3, 945.1, "945.3, expected 945.1, off by 0.2."),
+        (1.0499999, 1.0500001, "1.0499999, expected 1.0500001, off by 2e-07."),  # not 1.0 and 1.1
+        (1.0004, 1.0, "1.0004, expected 1, off by 0.0004."),
+        (7.0, 5.0, "7, expected 5, off by 2."),
+        (-1e30, 1e30, "-1e+30, expected 1e+30, off by 2e+30."),
+    ],
+)
+def test_two_numbers_are_shown_with_as_many_digits_as_tell_them_apart(yours, expected, shown):
+    found = difference(yours, expected, tolerance={"float32": (1e-9, 0.0)})
+    assert found.detail.endswith(f": {shown}")
+
+
+def test_a_sentence_names_one_place():
+    # The largest error is at [0], the one that is furthest out of tolerance at [1].
+    found = difference(tensor(np.float64([1001.0, 0.5])), tensor(np.float64([1000.0, 0.0])))
+    assert found.detail == "The values differ, most at [1]: 0.5, expected 0, off by 0.5."
+    assert (found.max_error, found.yours, found.expected) == (0.5, "0.5", "0")
 
 
 # Tolerances
@@ -193,11 +229,17 @@ def test_an_input_that_was_overwritten():
 def test_random_numbers_are_those_that_were_meant():
     drawn = {"generator": 0.5}
     assert difference(answer(1, next_draw=drawn), answer(1, next_draw=drawn)) is None
+    assert difference(
+        answer(1, next_draw={"generator": 0.6}, untouched=("generator",)), answer(1, next_draw=drawn)
+    ).says == ("Nothing was drawn from generator.")
     for other in ({"generator": 0.6}, {}):
         found = difference(answer(1, next_draw=other), answer(1, next_draw=drawn))
         assert found.says.startswith("The random numbers taken from generator are not those expected")
     found = difference(answer(1, global_rng_moved=True), answer(1))
-    assert "Random numbers came from torch's global state" in found.says
+    assert found.says == "Random numbers came from torch's global state, which has to stay as it is."
+    # Only where there is one can it be meant.
+    found = difference(answer(1, next_draw=drawn, global_rng_moved=True), answer(1, next_draw=drawn))
+    assert found.says.endswith("draw from the generator you are given.")
     found = difference(answer(1), answer(1, global_rng_moved=True))
     assert "should have been used" in found.says
 
@@ -210,9 +252,22 @@ def test_an_exception_is_compared_by_its_type():
     found = difference(raised("TypeError"), raised("ValueError"))
     assert found.detail == "It raises TypeError; ValueError was expected."
     assert "ValueError" not in found.says.replace("It raises TypeError", "")
-    assert "have to be refused with an exception" in difference(1, raised("ValueError")).says
+    found = difference(1, raised("ValueError"))
+    assert found.says == "It returns a value where these inputs have to be refused with an exception."
+    assert found.detail == "It returns a value; ValueError was expected."
+    found = difference(None, raised("ValueError"))
+    assert found.says == "It returns nothing where these inputs have to be refused with an exception."
+    assert found.detail == "It returns nothing; ValueError was expected."
     crash = answer(error=Error("", "ended", (), None, "crashed"))
     assert difference(crash, raised("ValueError")) is not None and difference(crash, crash) is not None
+
+
+def test_an_exception_derived_from_the_expected_one_counts():
+    own = answer(error=Error("Own", "no", (), None, "raised", ("ValueError", "Exception")))
+    assert difference(own, raised("ValueError")) is None
+    assert difference(own, raised("TypeError")).detail == "It raises Own; TypeError was expected."
+    assert difference(raised("ValueError"), own) is not None  # not the other way round
+    assert difference(raised("UnicodeError"), raised("ValueError")) is not None  # nobody meant that one
 
 
 # Views

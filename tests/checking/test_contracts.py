@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from grader.course import load
+from grader.errors import CourseError
 from tests import toy
 from tests.toy import REFERENCE
 
@@ -166,3 +167,8 @@ def test_the_checks_of_every_lab_collect_under_the_public_runner():
         assert done.returncode == 0 and f"{lab.checks_path.read_text().count('def test_')} tests" in done.stdout, (
             done.stdout
         )
+
+
+def test_two_checks_of_one_name_are_refused(grade_toy):
+    with pytest.raises(CourseError, match="test_draws is defined twice; Python keeps the last"):
+        grade_toy(REFERENCE, checks=toy.CHECKS + toy.CHECKS[toy.CHECKS.index('@check("jitter"') :])

@@ -7,7 +7,7 @@ from grader.checking.session import Bench
 from grader.errors import CourseError, InternalError, MachineError
 from grader.grading import Job, grade, open_bench
 from grader.results import for_student
-from grader.sandbox.client import Error
+from grader.sandbox.client import Budget, Error
 from grader.sandbox.launcher import Sandbox
 from grader.submission import parse
 from tests import toy
@@ -53,15 +53,6 @@ def test_a_sleeper_is_given_up_by_the_wall(grade_toy):
     result = grade_toy(scaled("    import time\n    time.sleep(1000)\n"), lab=QUICK)
     assert outcomes(result)["scale.plain"] == "timed_out" and outcomes(result)["jitter.draws"] == "passed"
     assert "spent waiting" in message(result)
-
-
-def test_a_verdict_that_changes_in_a_fresh_worker_is_unstable_and_the_second_counts(grade_toy):
-    source = scaled("    global calls\n    calls += 1\n    return right if calls == 1 else x\n") + "\ncalls = 0\n"
-    result = grade_toy(source)
-    # The first check takes the only right answer of the first worker; the second is right again in a fresh one.
-    assert outcomes(result)["scale.secret"] == "passed"
-    assert [check.id for check in result.checks if check.unstable] == ["lab01/scale.secret"]
-    assert result.tasks[0].diagnosis is None
 
 
 def test_a_check_that_fails_twice_is_not_unstable(grade_toy):
@@ -112,7 +103,7 @@ def test_a_wrapped_function_is_as_good(grade_toy):
         ("    return right.double()\n", "failed", "The result has dtype float64 where float32 is expected."),
         ("    return right[None]\n", "failed", "The shape is (1, 2, 3); expected (2, 3)."),
         ("    return right.to('meta')\n", "failed", "The result is on device meta where cpu is expected."),
-        ("    return right / 0\n", "failed", "are not finite; expected 0."),
+        ("    return right / 0\n", "failed", " is expected; 6 of 6 values differ so."),
         ("    return right.to_sparse()\n", "failed", "It returns a sparse tensor; expected a tensor."),
         ("    return right.to(torch.complex64)\n", "failed", "dtype complex64"),
         ("    return torch.empty(2_500_000_000)\n", "crashed", "used more than 512 MiB of memory"),
@@ -318,7 +309,7 @@ def test_a_file_whose_process_was_killed_while_it_loaded_is_loaded_once_more(ben
         seated.append(loaded)
         if len(seated) > 1:
             return loaded
-        self.student_worker()._process.kill()
+        self.student_worker(Budget(1))._process.kill()
         return dataclasses.replace(loaded, error=Error("", "the system killed the process", (), None, "crashed"))
 
     right, _ = graded_on(bench)

@@ -14,8 +14,8 @@ from grader.cohort import archives
 from grader.cohort.find import find, mapping
 from grader.cohort.roster import read_key
 from grader.cohort.sources import Sources
+from grader.digests import source_digest
 from grader.errors import UsageError
-from grader.store import source_digest
 from tests import toy
 
 DEADLINE = datetime(2026, 11, 22, 22, 59, tzinfo=UTC)

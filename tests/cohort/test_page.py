@@ -71,9 +71,11 @@ def test_what_comes_from_outside_is_text(lab, where):
         graded = result(problem=Problem(kind="import_error", message=EVIL))
     elif where == "named":
         graded = result({"plain": "failed"}, named={"scale": [[EVIL]]})
+    elif where == "unexplained":
+        checks = [check.model_copy(update={"message": EVIL}) for check in graded.checks]
+        graded = graded.model_copy(update={"checks": checks})
     else:
-        ids = [["adds"]] if where == "says" else []
-        told = graded.tasks[0].diagnosis.model_copy(update={"says": EVIL, "misconceptions": ids})
+        told = graded.tasks[0].diagnosis.model_copy(update={"says": EVIL, "misconceptions": [["adds"]]})
         graded = graded.model_copy(
             update={"tasks": [graded.tasks[0].model_copy(update={"diagnosis": told}), graded.tasks[1]]}
         )

@@ -4,10 +4,11 @@ import pytest
 
 from grader.cli.instructor import read_cohort
 from grader.cohort.run import Cohort, canonical_cohort
+from grader.digests import drawing_digest
 from grader.errors import InternalError
 from grader.executors import Done
 from grader.results import Drawn, Picture, Problem, Series
-from grader.store import Store, drawing_digest
+from grader.store import Store
 from tests import toy
 from tests.cohort.made import SOURCES as KEPT
 from tests.cohort.made import Told, entry, found, result

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from grader.cohort.sources import Sources
+from grader.digests import source_digest
 from grader.errors import MachineError
-from grader.store import source_digest
 
 
 def test_files_come_back_as_they_were_in_any_order_and_equal_ones_are_kept_once():

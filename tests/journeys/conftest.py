@@ -39,7 +39,7 @@ class Edition:
         environment = {"PATH": os.environ["PATH"], "HOME": str(cwd), "LANG": "C.UTF-8", **options.pop("env", {})}
         return subprocess.run(
             [str(options.pop("python", self.python)), *map(str, words)],
-            **{"cwd": cwd, "env": environment, "capture_output": True, "text": True, "timeout": 200, **options},
+            **{"cwd": cwd, "env": environment, "capture_output": True, "text": True, **options},
         )
 
     def grade(self, cwd: Path, *words: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -56,7 +56,7 @@ class Edition:
 def build(source: Path, target: Path) -> Path:
     """Build the wheel of `source` with the tools of this environment."""
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(target), str(source)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     (wheel,) = target.glob("*.whl")
     return wheel
@@ -64,12 +64,12 @@ def build(source: Path, target: Path) -> Path:
 
 def install(wheel: Path, folder: Path) -> Edition:
     """Install a wheel alone into a new environment, which finds the libraries where this one has them."""
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True, timeout=200)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     python = folder / "bin" / "python"
     (site,) = folder.glob("lib/python*/site-packages")
     pip = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check", "install"]
     options = ["--quiet", "--no-deps", "--no-index", "--no-cache-dir"]
-    done = subprocess.run([*pip, *options, str(wheel)], capture_output=True, text=True, timeout=200)
+    done = subprocess.run([*pip, *options, str(wheel)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     # Only now: pip would take our own editable install for an older version. Its .pth file is not read from here.
     libraries = {entry for entry in sys.path if Path(entry).name in ("site-packages", "dist-packages")}

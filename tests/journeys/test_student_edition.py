@@ -15,7 +15,7 @@ from grader.course import Course, Lab, apply_edits, load
 
 from .conftest import SECRET, SEED, Edition
 
-pytestmark = [pytest.mark.wheel, pytest.mark.xdist_group("wheel"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.wheel, pytest.mark.xdist_group("wheel")]
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ import pytest
 
 from .conftest import SECRET, SECRETS, Edition
 
-pytestmark = [pytest.mark.wheel, pytest.mark.xdist_group("wheel"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.wheel, pytest.mark.xdist_group("wheel")]
 linux = pytest.mark.skipif(sys.platform != "linux", reason="fork, bwrap and Landlock are Linux's")
 
 HUNT = Path(__file__).parents[1] / "attacks" / "from_a_wheel" / "hunt.py"

@@ -30,6 +30,48 @@ KINDS = ["linear", "scaled_linear", "squaredcos_cap_v2"]
 linear = torch.linspace(1e-4, 0.02, 1000)
 
 
+def test_the_whole_lab_written_twice():
+    x0, noise, t = normal(0, 3, 4, 5, 7), normal(1, 3, 4, 5, 7), torch.tensor([20, 500, 980])
+    scheduler = DDPMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)
+    flow = FlowMatchEulerDiscreteScheduler()
+    unet = UNet2DModel(
+        4,
+        4,
+        4,
+        block_out_channels=(8,),
+        norm_num_groups=2,
+        layers_per_block=1,
+        down_block_types=("DownBlock2D",),
+        up_block_types=("UpBlock2D",),
+    )
+    snr = compute_snr(scheduler, t)
+
+    ours = {}
+    ours["betas"] = betas = make_betas("scaled_linear", 1000, 0.00085, 0.012)
+    ours["snr"] = noise_levels(betas)["snr"][t]
+    ours["x_t"] = x_t = add_noise(x0, noise, t, betas)
+    ours["v"] = target = training_target("v_prediction", x0, noise, t, betas)
+    ours["rescaled"] = zero_terminal_snr(betas)
+    ours["flow"] = flow_matching_pair(x0, noise, flow.sigmas[t])["x_t"]
+    ours["weights"] = min_snr_weights(t, betas, 5.0, "v_prediction")
+    ours["loss"] = training_loss(lambda x, t: unet(x, t).sample, x0, noise, t, betas, "v_prediction", 5.0)
+
+    theirs = {}
+    theirs["betas"] = scheduler.betas
+    theirs["snr"] = snr
+    theirs["x_t"] = scheduler.add_noise(x0, noise, t)
+    theirs["v"] = scheduler.get_velocity(x0, noise, t)
+    theirs["rescaled"] = rescale_zero_terminal_snr(scheduler.betas)
+    theirs["flow"] = flow.scale_noise(x0, flow.timesteps[t], noise)
+    theirs["weights"] = snr.clamp(max=5.0) / (snr + 1)
+    theirs["loss"] = (theirs["weights"] * (unet(x_t, t).sample - target).square().mean((1, 2, 3))).mean()
+
+    for name, value in theirs.items():
+        torch.testing.assert_close(
+            ours[name], value, atol=2e-5, rtol=1e-4, msg=lambda text, name=name: f"{name}: {text}"
+        )
+
+
 @pytest.mark.parametrize("schedule", ["linear", "scaled_linear", "squaredcos_cap_v2"])
 @pytest.mark.parametrize("shape", [(3, 5), (3, 7, 5), (3, 4, 5, 7), (3, 2, 3, 5, 7)])
 def test_add_noise_equals_diffusers_bit_for_bit(schedule, shape):
@@ -446,3 +488,13 @@ def test_loss_by_hand():
     weighted = {name: training_loss(lambda x, t: 0 * x, x0, noise, t, betas, name, 5.0).item() for name in TYPES}
     expected = {"epsilon": 9.0, "sample": 100 * 0.16 / 0.84, "v_prediction": v**2 * 0.16}
     assert weighted == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_rounded_factors_miss_the_nearest_number_in_a_third_of_the_entries(dtype):
+    t, (x0, noise) = torch.arange(0, 1000, 5), (normal(i, 200, 500).to(dtype) for i in range(2))
+    level = torch.cumprod(1 - linear, dim=0)[t][:, None]
+    exact = (level.double().sqrt() * x0.double() + (1 - level.double()).sqrt() * noise.double()).to(dtype)
+    rounded = level.sqrt().to(dtype) * x0 + (1 - level).sqrt().to(dtype) * noise
+    assert (rounded != exact).float().mean().item() == pytest.approx(1 / 3, abs=0.05)
+    assert (add_noise(x0, noise, t, linear) != exact).float().mean().item() < 1e-3

@@ -271,7 +271,9 @@ def half_right(isolation: str = "full") -> LabResult:
             "crashed",
             66,
             diagnosis=Diagnosis(
-                misconceptions=[], says="None of the known mistakes gives this. It crashes for every T that was tried."
+                misconceptions=[],
+                says=f"lab01.py, line 64: {SHAPE_ERROR}. What fails: The shape is `(T,)`.",
+                facts=["No known mistake gives your answers.", "It works for inputs of `four` axes only."],
             ),
         ),
         task(
@@ -408,7 +410,9 @@ def hostile() -> LabResult:
             checks,
             "not_yet",
             7,
-            diagnosis=Diagnosis(misconceptions=[[x] for x in XSS] + [list(XSS[:2])], says=bad, see=list(XSS)),
+            diagnosis=Diagnosis(
+                misconceptions=[[x] for x in XSS] + [list(XSS[:2])], says=bad, facts=list(XSS), see=list(XSS)
+            ),
         )
     ]
     picture = pictures()[0].model_copy(

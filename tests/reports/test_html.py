@@ -42,7 +42,8 @@ def _hidden(field, payload):
         frame = SAMPLES["half_right"]().checks[7].frames[0]
         fields = {"frames": [frame.model_copy(update={"code": payload, "function": payload})]}
     checks = [plain.model_copy(update=fields)]
-    diagnosis = {"misconceptions": [[payload]], "says": payload, "see": [payload]} if field == "diagnosis" else None
+    told = {"says": payload, "facts": [payload], "see": [payload]}
+    diagnosis = {"misconceptions": [[payload]], **told} if field == "diagnosis" else None
     tasks = [task("add_noise", "Jump", checks, "crashed", 3, diagnosis=diagnosis)]
     problem = {"kind": payload, "message": payload} if field == "problem" else None
     filename = payload if field == "filename" else "lab01.py"
@@ -118,6 +119,31 @@ def test_several_explanations_are_one_of(templates):
     assert "Behaves like alpha_not_alpha_bar . A right solution with this mistake" in shown
 
 
+def test_what_no_known_mistake_explains_is_headed_by_its_worst_check(templates):
+    shown = text(page(half_right(), templates))
+    headed = shown[shown.index("What fails first") :]
+    assert headed.startswith("What fails first lab01.py, line 64: RuntimeError: The size of tensor a (1000) must match")
+    told = "What fails: The shape is (T,) . No known mistake gives your answers. It works for inputs of four axes only."
+    assert told in headed and "Behaves like" not in headed[: headed.index(told)]
+
+
+def test_fix_this_first_has_the_headline_and_below_it_the_facts(templates):
+    record = half_right()
+    (crashed,) = (task for task in record.tasks if task.id == "cosine_schedule")
+    shown = text(page(record.model_copy(update={"tasks": [crashed]}), templates))
+    first = shown[shown.index("Fix this first") : shown.index("See the evidence")]
+    assert "lab01.py, line 64: RuntimeError" in first
+    assert first.rstrip().endswith("No known mistake gives your answers. It works for inputs of four axes only.")
+
+
+def test_a_function_of_another_name_is_suggested(templates):
+    says = "lab01.py defines no velocity. Did you mean velocities on line 9? Rename it to velocity."
+    missing = [check("velocity", "x", "T.", "skipped", message=says)]
+    record = result([task("velocity", "Velocity target", missing, "not_started")], missing)
+    shown = text(page(record, templates))
+    assert f"{says} This is what must hold when it is:" in shown and "is not filled in yet" not in shown
+
+
 def test_what_was_measured_is_shown_for_visible_checks(templates):
     shown = text(page(half_right(), templates))
     for piece in ("143,500 times the tolerance", "[0, 0, 0, 0]", "tensor([500, 500])", "2.87"):
@@ -150,7 +176,8 @@ def test_a_problem_is_said_with_line_and_code(templates):
 
 def test_an_error_that_repeats_is_told_once(templates):
     html = page(half_right(), templates)
-    assert html.count("must match the size of tensor b") == 1
+    checks = html[html.index("<h4>Checks</h4>") :]
+    assert checks.count('<span class="er">RuntimeError: The size of tensor a') == 1
     assert "The same as in “The shape is <code>(T,)</code>”." in html
 
 

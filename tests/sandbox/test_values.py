@@ -57,6 +57,14 @@ def test_strides_meta_and_requires_grad_survive(open_sandbox: Sandbox) -> None:
         assert not straight.requires_grad
 
 
+def test_a_float64_of_numpy_is_a_float_and_no_other_number_of_numpy_is(open_sandbox: Sandbox) -> None:
+    source = "import numpy as np\ndef f(name):\n    return getattr(np, name)(0.25)\n"
+    with running(open_sandbox, source) as worker:
+        found = call(worker, "f", "float64").value
+        assert type(found) is float and found == 0.25
+        assert isinstance(call(worker, "f", "float32").value, Refused)
+
+
 def test_huge_meta_tensors_cost_nothing(open_sandbox: Sandbox) -> None:
     source = "import torch\ndef f():\n    return torch.empty(1 << 20, 1 << 20, device='meta')\n"
     assert once(open_sandbox, source, "f").value.shape == (1 << 20, 1 << 20)

@@ -51,6 +51,11 @@ def name_of(kind: type) -> str:
     return str(_class_name(kind))[:80]
 
 
+def module_of(kind: type) -> str:
+    """Return the name of the module a class says it is of, without asking its metaclass."""
+    return str(_class_module(kind))
+
+
 def plain(tensor: Any) -> Any:
     """Strip a tensor subclass (Parameter included) to a torch.Tensor that shares its data, outside autograd."""
     with _no_subclass(), _no_grad():
@@ -92,7 +97,7 @@ class Encoder:
         kinds = true_types(value)
         if _Base in kinds:
             return self._tensor(value)
-        if any(_class_module(kind) == "numpy" for kind in kinds):  # before float: numpy.float64 is one
+        if float not in kinds and any(_class_module(kind) == "numpy" for kind in kinds):  # numpy.float64 is a float
             return {"$foreign": f"numpy.{name_of(kinds[0])}"}
         if bool in kinds:
             return value is True

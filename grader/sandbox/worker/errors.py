@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .codec import name_of
+from .codec import module_of, name_of, true_types
 
 MAX_FRAMES = 8
 MAX_MESSAGE = 4000
@@ -12,11 +12,22 @@ MAX_CODE = 200
 
 
 def describe(error: BaseException, filename: str, lines: list[str]) -> dict[str, Any]:
-    """Return type, message, the student's own frames (outermost first, the last few) and the line to look at."""
+    """Return type, message, the student's own frames (outermost first, the last few) and the line to look at.
+
+    `bases` are Python's own exceptions that a type of somebody else's is derived from: `class X(ValueError)` is one.
+    """
     frames = _frames(error, filename, lines)
     syntax = _syntax(error, filename)
     message, line = syntax if syntax is not None else (_message(error), frames[-1]["line"] if frames else None)
-    return {"type": name_of(type(error)), "message": message[:MAX_MESSAGE], "frames": frames, "line": line}
+    kinds = true_types(error)
+    own = [] if module_of(kinds[0]) == "builtins" else [kind for kind in kinds[1:] if module_of(kind) == "builtins"]
+    return {
+        "type": name_of(kinds[0]),
+        "bases": [name_of(kind) for kind in own],
+        "message": message[:MAX_MESSAGE],
+        "frames": frames,
+        "line": line,
+    }
 
 
 def _syntax(error: BaseException, filename: str) -> tuple[str, int | None] | None:

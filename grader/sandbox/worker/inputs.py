@@ -16,7 +16,7 @@ from .codec import Encoder, plain, true_types
 GLOBAL_SEED = 1234
 
 _Base, _Generator = torch._C.TensorBase, torch._C.Generator
-_equal, _rand = torch.equal, torch.rand
+_equal, _rand, _state = torch.equal, torch.rand, torch._C.Generator.get_state
 # What torch.manual_seed does to the processor's generator. It would also tell every accelerator's, of which there is
 # none here, and keep a formatted stack for each: most of what a small call takes.
 _manual_seed = torch.default_generator.manual_seed
@@ -29,7 +29,7 @@ class Inputs:
     def __init__(self, named: dict[str, Any]) -> None:
         """Keep a copy of every tensor among the inputs, and set the global random state."""
         self._tensors: list[tuple[str, Any, Any]] = []
-        self._generators: list[tuple[str, Any]] = []
+        self._generators: list[tuple[str, Any, Any]] = []
         for name, value in named.items():
             self._watch(name, value)
         _manual_seed(GLOBAL_SEED)
@@ -44,7 +44,7 @@ class Inputs:
             bare = plain(value)
             self._tensors.append((name, value, bare if bare.device.type == "meta" else bare.clone()))
         elif _Generator in kinds:
-            self._generators.append((name, value))
+            self._generators.append((name, value, _state(value)))
         elif list in kinds or tuple in kinds:
             for index, item in enumerate(value):
                 self._watch(f"{name}[{index}]", item)
@@ -60,9 +60,13 @@ class Inputs:
         """Return the tensors that no longer hold what they held, encoded, by parameter name."""
         return {name: encoder.value(tensor) for name, tensor, kept in self._tensors if not _same(plain(tensor), kept)}
 
+    def untouched(self) -> list[str]:
+        """Return the names of the generators that nothing was drawn from; ask before `next_draw` draws."""
+        return [name for name, generator, state in self._generators if _equal(_state(generator), state)]
+
     def next_draw(self) -> dict[str, float]:
         """Return the next uniform number of every generator among the inputs."""
-        return {name: _rand((), generator=generator).item() for name, generator in self._generators}
+        return {name: _rand((), generator=generator).item() for name, generator, _ in self._generators}
 
 
 def _same(now: Any, kept: Any) -> bool:

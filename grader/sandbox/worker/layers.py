@@ -28,6 +28,8 @@ CHANNEL, TRACES = 3, 4
 MAX_FILE = 1 << 20
 MAX_OPEN = 64
 MAX_ZYGOTE_OPEN = 1024
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # of mallopt(3)
+SMALL = 64 << 10
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -103,6 +105,34 @@ def set_limits(cpu_s: float, memory_mib: int, base_bytes: int) -> None:
         except (OSError, ValueError):
             if name in ("RLIMIT_CPU", "RLIMIT_AS") and hasattr(_libc, "prctl"):
                 raise
+
+
+def fix_allocator() -> None:
+    """Let the C library take memory page by page and give it back at once, so that what is alive is what is held."""
+    if hasattr(_libc, "mallopt"):
+        for option, value in ((M_ARENA_MAX, 1), (M_MMAP_THRESHOLD, SMALL), (M_TRIM_THRESHOLD, SMALL)):
+            _libc.mallopt(option, value)
+        _libc.malloc_trim(0)
+
+
+def bound_private_memory(memory_mib: int) -> None:
+    """Bound private memory to `memory_mib` beyond what is private now.
+
+    The address space is bounded too: shared mappings count there alone, and here alone what was reserved before.
+    """
+    bound = private_memory() + (memory_mib << 20)
+    resource.setrlimit(resource.RLIMIT_DATA, (bound, bound))
+
+
+def private_memory() -> int:
+    """Return the bytes that RLIMIT_DATA counts (0 where /proc is missing)."""
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmData:"):
+                return int(line.split()[1]) << 10
+    except OSError:
+        pass
+    return 0
 
 
 def address_space() -> int:

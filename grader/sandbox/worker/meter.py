@@ -8,6 +8,10 @@ code gives the same integers every time, on any machine.
         student.attention(q, k, v)
     return {"peak": meter.peak, "flops": meter.flops}
 
+How a product is written makes no difference: `@`, `matmul`, `einsum`, `bmm`, `baddbmm_`, with gradients, under
+`no_grad` or under `inference_mode`. Numbers that are multiplied one by one and summed afterwards (`(q * k).sum(-1)`,
+`outer`, `vecdot`) are no matrix product: they count no FLOPs, and their terms are charged as the tensors they are.
+
 It does not see: memory inside a kernel, memory that is not torch's, work in other threads. A check therefore bounds
 FLOPs from below too: work done out of sight leaves fewer than the mathematics needs.
 """
@@ -17,20 +21,53 @@ from __future__ import annotations
 import gc
 import weakref
 from collections import Counter
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry
+from torch.utils.flop_counter import flop_registry, sdpa_flop_count
 
 _Base = torch._C.TensorBase
 _storage = _Base.untyped_storage
 _leaves, _finalize = tree_leaves, weakref.finalize
 _gc_is_on, _gc_on, _gc_off = gc.isenabled, gc.enable, gc.disable
-_flops = dict(flop_registry)
-_matmuls = {"mm", "bmm", "addmm", "baddbmm"}
+_decompose = torch._ops.OpOverload.decompose
+_aten = torch.ops.aten
+
+
+def _product(first: int) -> Callable[..., int]:
+    """Return the FLOPs of a product whose left factor is argument `first`: 2 for each of its numbers and column."""
+
+    def count(*args: Any, **_: Any) -> int:
+        left, right = args[first : first + 2]
+        columns = 1 if right.ndim == 1 else right.shape[-1]
+        return 2 * int(left.numel()) * int(columns)
+
+    return count
+
+
+def _attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+    """Return the FLOPs of the two products of attention, as torch counts those of the GPU's kernels."""
+    return int(sdpa_flop_count(query.shape, key.shape, value.shape))
+
+
+# torch's counter knows neither the products in place nor those of a single vector, and no attention on the CPU.
+_flops = dict(flop_registry) | {
+    _aten.dot: _product(0),
+    _aten.vdot: _product(0),
+    _aten.mv: _product(0),
+    _aten.addmv: _product(1),
+    _aten.addmv_: _product(1),
+    _aten.addmm_: _product(1),
+    _aten.addbmm: _product(1),
+    _aten.addbmm_: _product(1),
+    _aten.baddbmm_: _product(1),
+    _aten._scaled_dot_product_flash_attention_for_cpu: _attention,
+}
+_matmuls = {"mm", "bmm", "addmm", "addmm_", "baddbmm", "baddbmm_"}
 
 
 class Meter(TorchDispatchMode):  # type: ignore[misc]
@@ -90,8 +127,16 @@ class Meter(TorchDispatchMode):  # type: ignore[misc]
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Run one operation and charge what it made."""
+        """Run one operation and charge what it made; one that is made of others leaves that to them."""
         kwargs = kwargs or {}
+        # Under inference_mode matmul and einsum arrive whole; autograd would have taken them apart before.
+        super().__enter__()
+        try:
+            result = _decompose(func, *args, **kwargs)
+        finally:
+            super().__exit__(None, None, None)
+        if result is not NotImplemented:
+            return result
         name = func._overloadpacket.__name__
         self._step += 1
         self.ops[name] += 1

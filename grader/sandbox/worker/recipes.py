@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from .witness import Elsewhere, Witnessed
+
 DTYPES: dict[str, Any] = {
     name: getattr(torch, name)
     for name in (
@@ -63,6 +65,14 @@ def _stack(source: str, configs: dict[str, Any], weights: dict[str, Any]) -> Any
     return module.Stack(configs, weights)
 
 
+def _witnessed(builder: str, calls: int, **kwargs: Any) -> Any:
+    return Witnessed(builder, kwargs, calls)
+
+
+def _stand_in(name: str, known: dict[str, Any]) -> Any:
+    return Elsewhere(name, known)
+
+
 _MAKERS: dict[str, Callable[..., Any]] = {
     "randn": lambda seed, *shape: _randn(shape, generator=_seeded(seed)),
     "rand": lambda seed, *shape: _rand(shape, generator=_seeded(seed)),
@@ -78,6 +88,8 @@ _MAKERS: dict[str, Callable[..., Any]] = {
     "generator": _seeded,
     "dtype": lambda name: DTYPES[name],
     "stack": _stack,
+    "witnessed": _witnessed,
+    "stand_in": _stand_in,
     ".to": lambda tensor, name: tensor.to(DTYPES[name]),
     ".on": _on,
     ".reshape": lambda tensor, *shape: tensor.reshape(shape),

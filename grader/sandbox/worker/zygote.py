@@ -32,22 +32,12 @@ MAX_CONTROL = 1 << 16
 def main(config: dict[str, Any]) -> None:
     """Import the libraries, then fork workers on request or, on the spawn way, serve as the only one."""
     os.environ.pop("PYTHONPATH", None)
-    _stand_back(config["niceness"])
     libraries.install(config["places"], config["distributions"])
     if config["mode"] == "fork":
         with socket.socket(fileno=config["control"]) as control:
             Zygote(control, config["profile"], meta_device=config["meta_device"]).run()
     else:
         _alone(config)
-
-
-def _stand_back(niceness: int) -> None:
-    """Let others go first, now and in every worker."""
-    os.nice(niceness)
-    # Where Linux groups processes by session, niceness counts within a session alone, and this one has its own.
-    if niceness:
-        with contextlib.suppress(OSError):
-            Path("/proc/self/autogroup").write_text(str(niceness))
 
 
 def _alone(config: dict[str, Any]) -> None:
@@ -183,6 +173,9 @@ class Zygote:
         channel, output, traces = descriptors
         ruleset = layers.arrange_descriptors(channel, output, traces, self._guard.landlock)
         layers.set_limits(message["cpu_s"], message["memory_mib"], self._base_bytes)
+        if message["tight"]:
+            layers.fix_allocator()
+            layers.bound_private_memory(message["memory_mib"])
         _write_traces(layers.TRACES)
         held: dict[str, bool] = {}
         layers.die_with(zygote)
