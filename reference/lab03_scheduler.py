@@ -57,7 +57,7 @@ def spaced_timesteps(
         raise ValueError(f"{n} steps do not fit {T} timesteps")
     points = n if family == "ddim" else n + 1
     if spacing == "linspace":
-        return torch.linspace(0, T - 1, points, dtype=torch.float64).round().long().flip(0)[:n]
+        return torch.linspace(0, T - 1, points).round().long().flip(0)[:n]
     if spacing == "leading":
         return torch.arange(points).flip(0)[:n] * (T // points) + steps_offset
     if spacing == "trailing":

@@ -696,13 +696,13 @@ def test_negative_mu(compare, draw):
 
 @check("flow_sigmas")
 def test_given_timesteps_on_another_scale(compare, draw):
-    """Given timesteps are told as they are, whatever the scale, the shift and the stretch."""
+    """Given timesteps are told as they are, whatever the scale, the shift, the stretch and their dtype."""
     compare.flow_sigmas(
         tensor([1.0, 0.7, 0.35]),
         mu=draw.real(0.4, 1.0),
         shift_terminal=draw.real(0.05, 0.15),
         num_train_timesteps=50,
-        timesteps=tensor([48.0, 31.5, 7.0]),
+        timesteps=tensor([48, 31, 7]),
     )
 
 
@@ -781,12 +781,20 @@ def test_whole_window_of_two_looks(compare, draw):
 
 
 def play_lcm(
-    compare, draw, t: int, t_prev: int, last: bool = False, shape=(2, 4, 4, 2), dtype: str = "float32", betas=None
+    compare,
+    draw,
+    t: int,
+    t_prev: int,
+    last: bool = False,
+    shape: tuple[int, ...] = (2, 4, 4, 2),
+    dtype: str = "float32",
+    betas: Any = None,
+    size: float = 1.0,
 ):
-    """Compare one consistency step on random inputs."""
+    """Compare one consistency step on random inputs; `size` is that of the model's output."""
     model_output, x_t = (made.to(dtype) for made in draw.normals(2, *shape))
     levels = alphas_cumprod(scaled_linear_betas(1000) if betas is None else betas)
-    compare.lcm_step(model_output, t, t_prev, x_t, levels, last, draw.generator())
+    compare.lcm_step(model_output * size, t, t_prev, x_t, levels, last, draw.generator())
 
 
 @check("lcm_step", visible=True)
@@ -810,7 +818,8 @@ def test_boundary(compare, draw):
 @check("lcm_step")
 def test_near_the_boundary(compare, draw):
     """Near the clean end both factors of the boundary count."""
-    play_lcm(compare, draw, 1, 0, shape=(3, 16))
+    # So large that it moves x̂_0 away from x_t, and the two factors show apart.
+    play_lcm(compare, draw, 1, 0, shape=(3, 16), size=25.0)
 
 
 @check("lcm_step")

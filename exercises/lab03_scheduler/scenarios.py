@@ -185,7 +185,8 @@ def tiny_model(weight: Tensor) -> TinyModel:
 
 def flow_walk(student, *, model, x: Tensor, sigmas: Tensor, timesteps: Tensor, stochastic: bool, generator):
     """Return where a flow ends."""
-    return student.flow_euler_sample(model, x, sigmas, timesteps, stochastic, generator)
+    choice = {"stochastic": True} if stochastic else {}
+    return student.flow_euler_sample(model, x, sigmas, timesteps, generator=generator, **choice)
 
 
 def heun_walk(student, *, model, x: Tensor, sigmas: Tensor, timesteps: Tensor, prediction_type: str):

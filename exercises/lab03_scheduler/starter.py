@@ -149,7 +149,8 @@ def euler_step(
             x̂_0 = x/(σ² + 1) − σ/√(σ² + 1)·v. "sample": x_0. Another one is refused with a ValueError.
         ancestral: whether to take the ancestral step. It draws exactly once, also where sigma_next is 0 and the noise
             counts for nothing. Without it nothing is drawn.
-        generator: what the noise is drawn from, one draw in shape and dtype of `x`; None: torch's own.
+        generator: what the noise is drawn from, one draw in shape and dtype of `x` (or in float32, rounded: no
+            check tells them apart); None: torch's own.
 
     Returns:
         "prev", the sample at σ_next, and "x0", the predicted clean sample: shape and dtype of `x`. Compute in float32
@@ -228,8 +229,8 @@ def flow_sigmas(
         mu: the logarithm of k. Both `shift` and `mu`: refused with a ValueError.
         shift_terminal: where the last level lands, in (0, 1); the last level is below 1 then.
         num_train_timesteps: the scale on which the network is told the level.
-        timesteps: (N,) what the network is told, in place of step 3. They are told as they are, and the levels still
-            come from `base`. Another number of them than N is refused with a ValueError.
+        timesteps: (N,) of any dtype: what the network is told, in place of step 3. They are told as they are, and the
+            levels still come from `base`. Another number of them than N is refused with a ValueError.
 
     Returns:
         "sigmas": (N+1,) float32, the last one 0. "timesteps": (N,) float32. For example base 1, 0.5 with shift 3:
@@ -282,7 +283,8 @@ def lcm_step(
         x_t: (B, ...), any number of further axes; float32, float16 or bfloat16.
         alphas_cumprod: (T,) float32, ᾱ.
         last: whether this is the last step of the list. It draws nothing; every other step draws exactly once.
-        generator: what the noise is drawn from, one draw in shape and dtype of `x_t`; None: torch's own.
+        generator: what the noise is drawn from, one draw in shape and dtype of `x_t` (or in float32, rounded: no
+            check tells them apart); None: torch's own.
 
     Returns:
         "prev" and "denoised": shape and dtype of `x_t`. Compute in float32 and round at the end. For example t = 1, ᾱ_1
