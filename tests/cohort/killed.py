@@ -10,7 +10,8 @@ import signal
 import sys
 from pathlib import Path
 
-from grader.cli import desk, grade, instructor
+from grader import outputs
+from grader.cli import grade, instructor
 from grader.cohort.run import Cohort
 from grader.executors import Done
 from grader.executors.dask import DaskExecutor
@@ -74,8 +75,8 @@ def main():
     around(reach, Cohort, "_take", "graded", "")
     around(reach, Store, "keep", "before keeping", "after keeping")
     around(reach, Cohort, "rows", "before the rows", "")
-    around(reach, desk, "write", "before a page", "after a page")
-    around(reach, Path, "replace", "before a file takes its place", "")
+    around(reach, outputs, "write", "before a page", "after a page")
+    around(reach, os, "replace", "before a file takes its place", "")
     instructor._executor = lambda _kind, _scheduler, setup, _lab, jobs: executor(kind, setup, jobs, point, number, log)
     grade.main(["cohort", "lab01", submissions, "-o", out, "--jobs", "2", "--course", course], standalone_mode=False)
 

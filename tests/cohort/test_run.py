@@ -316,7 +316,7 @@ def test_a_class_is_graded(real):
     for row in cohort.rows:
         assert (folder / "out" / "students" / f"{row.student}.html").stat().st_size > 1000
     head = json.loads((folder / "out" / "cohort.json").read_text())
-    assert list(head)[:4] == ["format_version", "lab", "title", "seed"]
+    assert list(head)[:5] == ["format_version", "lab", "title", "course", "seed"]
 
 
 def test_one_judge_and_an_interrupted_run_come_to_the_same(real, course, tmp_path):
