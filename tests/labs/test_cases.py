@@ -60,7 +60,7 @@ def benches() -> Iterator[dict[str, Bench]]:
     opened = {}
     stacks = []
     try:
-        for lab in ("lab01", "lab06", "lab10"):
+        for lab in ("lab01", "lab02", "lab03", "lab06", "lab10"):
             stack = open_bench(COURSE.lab(lab), COURSE.seed)
             stacks.append(stack)
             opened[lab] = stack.__enter__()
@@ -330,6 +330,58 @@ def min_snr_weights(t, betas, gamma, prediction_type):
 @named(LAB01)
 def test_lab01(case: Case, benches: dict[str, Bench]) -> None:
     verdict("lab01", case, benches["lab01"])
+
+
+LAB02 = [
+    fails(
+        "ddpm_step",
+        "noise from t = 2 on",
+        ("if t_prev < 0:", "if t_prev < 0 or t <= 1:"),
+        named="noise_stops_too_early",
+    ),
+    fails(
+        "ddpm_step",
+        "noise from t = 5 on",
+        ("if t_prev < 0:", "if t_prev < 0 or t <= 4:"),
+        named="noise_stops_too_early",
+    ),
+    fails("ddpm_step", "the clean end told by t", ("if t_prev >= 0 else", "if t > 0 else"), named="end_told_by_t"),
+    fails(
+        "ddpm_step",
+        "the predicted noise for the step's own",
+        ("torch.randn(x_t.shape, generator=generator, dtype=x_t.dtype, device=x_t.device)", "model_output"),
+        named="noise_is_the_prediction",
+    ),
+    right(
+        "ddpm_step",
+        "another name for the jump's beta",
+        ("beta_t = 1.0 - alpha_t", "beta_t = 1.0 - alpha_bar_t / alpha_bar_prev"),
+    ),
+]
+
+
+@named(LAB02)
+def test_lab02(case: Case, benches: dict[str, Bench]) -> None:
+    verdict("lab02", case, benches["lab02"])
+
+
+LAB03 = [
+    fails(
+        "DPMpp2M",
+        "first order for the last two steps",
+        ("h.isinf():", "i >= len(lambda_t) - 3:"),
+        named="two_first_order_steps_at_the_end",
+    ),
+    fails(
+        "DPMpp2M", "x0 clamped", ("/ alpha_t[i]\n", "/ alpha_t[i]\n        x0 = x0.clamp(-1, 1)\n"), named="clamps_x0"
+    ),
+    fails("DPMpp2M", "without ++", ("(-h).expm1() * D", "(-h).expm1() * x0"), named="always_first_order"),
+]
+
+
+@named(LAB03)
+def test_lab03(case: Case, benches: dict[str, Bench]) -> None:
+    verdict("lab03", case, benches["lab03"])
 
 
 SCALED = "latents = noise * scheduler.init_noise_sigma"
