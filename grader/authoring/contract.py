@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from grader.checking.session import Examination
@@ -28,7 +28,7 @@ def breaches(lab: Lab, seen: Examination) -> list[str]:
                     f"{one.check}: {name} reads the meter in the student's process; say reported=True, and let the "
                     "kernel be the witness (memory_mib)"
                 )
-            elif place := next(_verdicts(one.expected.value, ""), None):
+            elif place := next(_verdicts(one.expected.value, "", list(request["kwargs"].values())), None):
                 faults.append(
                     f"{one.check}: {name} returns a verdict of its own{place}; return values and decide in the check, "
                     "or say reported=True"
@@ -36,16 +36,18 @@ def breaches(lab: Lab, seen: Examination) -> list[str]:
     return list(dict.fromkeys(faults))
 
 
-def _verdicts(value: Any, where: str) -> Iterator[str]:
-    """Yield the places of truth values in an answer."""
+def _verdicts(value: Any, where: str, given: Sequence[Any]) -> Iterator[str]:
+    """Yield the places of truth values in an answer; what the check has `given` and gets back is none."""
+    if any(value == one for one in given if isinstance(one, (dict, list))):
+        return
     if isinstance(value, bool):
         yield f" at {where}" if where else ""
     elif isinstance(value, dict):
         for key, item in value.items():
-            yield from _verdicts(item, f"{where}[{key!r}]")
+            yield from _verdicts(item, f"{where}[{key!r}]", given)
     elif isinstance(value, (list, tuple)):
         for index, item in enumerate(value):
-            yield from _verdicts(item, f"{where}[{index}]")
+            yield from _verdicts(item, f"{where}[{index}]", given)
 
 
 def _metering(source: str) -> Iterator[str]:

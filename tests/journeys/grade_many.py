@@ -21,8 +21,7 @@ def named(seen: Examination, bench: Bench) -> dict[str, Sequence[Sequence[str]]]
     for task in {one.mark.task for one in seen.checks if one.mark.visible and one.verdict.outcome != "passed"}:
         visible = [one for one in seen.scripts[task] if one.visible]
         edits = [edit for edit in bench.oracle.misconceptions if edit.task == task]
-        diagnosis = diagnose(visible, bench.oracle, edits)
-        found[task] = diagnosis.misconceptions if diagnosis else []
+        found[task] = diagnose(visible, bench.oracle, edits, "").misconceptions
     return found
 
 

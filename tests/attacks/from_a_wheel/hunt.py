@@ -169,7 +169,7 @@ def hunt(expected):
 def add_noise(x0, noise, t, betas):
     """Hunt in the call that the first visible check makes; answer with stolen code, or with nothing of worth."""
     global stolen
-    if t.tolist() == [500, 500]:
+    if t.device.type == "cpu" and t.tolist() == [500, 500]:
         alpha_bar = (1 - betas).cumprod(0)[500]
         found, stolen = hunt(alpha_bar.sqrt() * x0 + (1 - alpha_bar).sqrt() * noise)
         print("HUNTED", json.dumps({way: what[:20] for way, what in found.items()}))
