@@ -183,5 +183,6 @@ def test_answers_are_recorded_to_visible_calls_only(course: Course, released: Pa
         assert len(right["hidden calls"]) > 3
         assert not calls & set(right["hidden calls"])
         tasks = {name.split("/")[1].split(".")[0] for name in right["visible"]}
-        mistakes = {(f"{edit.task}/{edit.id}",) for edit in lab.misconceptions if edit.task in tasks}
+        known = [spelling for edit in lab.misconceptions if edit.task in tasks for spelling in edit.spellings]
+        mistakes = {(spelling.key,) for spelling in known}
         assert {tuple(edits) for edits, *_ in entries} == {(), *mistakes}
