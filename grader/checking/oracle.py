@@ -64,7 +64,7 @@ class LiveOracle:
             return
         if self._reference is None:
             self._reference = self._start(self._lab.reference, self._lab.manifest.reference)
-        self._reference.ask(call.request)
+        self._reference.ask({**call.request, "describe": True})
         self._asked = call
 
     def answer(self, call: Call) -> Answer:

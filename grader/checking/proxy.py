@@ -79,10 +79,12 @@ class Compare(_Side):
             if call.view is not None and not answer.error:
                 call.view(value)
             return value
-        worker = self._bench.ask_student(call, self._bench.budget(self._context.task), self._context.memory_mib)
+        budget = self._bench.budget(self._context.task)
+        worker = self._bench.ask_student(call, budget, self._context.memory_mib, watched=True)
         oracle.ask(call)  # both run at the same time
         yours = self._bench.student_answer(worker, self._context, lambda: room(oracle.answer(call)))
         expected = oracle.answer(call)
+        yours = self._bench.with_inputs(yours, worker, expected)
         agreement = call.compare(yours, expected, self._context.subject)
         self._context.note(call, self._bench.keep(yours), expected, agreement.difference is None, agreement.distance)
         if yours.error and not (expected.error and agreement.difference is None):

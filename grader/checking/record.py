@@ -18,6 +18,7 @@ import numpy as np
 from grader.errors import CourseError
 from grader.sandbox import decode
 from grader.sandbox.client import Answer, Error
+from grader.sandbox.decode import Made
 from grader.sandbox.values import Dtype, Refused, Tensor
 from grader.sandbox.worker.frames import BadFrame
 
@@ -64,9 +65,14 @@ def _packed(answer: Answer, blobs: dict[bytes, int]) -> tuple[Any, Any, list[int
         "next_draw": {name: writer.value(item) for name, item in answer.next_draw.items()},
         "global_rng_moved": answer.global_rng_moved,
         "tensors": writer.table,
+        "made": answer.made and _made(answer.made),
     }
     error = answer.error and {"type": answer.error.type, "kind": answer.error.kind}
     return reply, error, writer.used
+
+
+def _made(made: Made) -> dict[str, Any]:
+    return {"bytes": made.bytes, "digest": made.digest, "rows": [row._asdict() for row in made.tensors]}
 
 
 def _unpacked(reply: Any, error: Any, data: list[bytes]) -> Answer:
@@ -77,6 +83,7 @@ def _unpacked(reply: Any, error: Any, data: list[bytes]) -> Answer:
         next_draw=found.next_draw,
         global_rng_moved=found.global_rng_moved,
         calls=found.calls,
+        made=found.made,
         error=error and Error(type=error["type"], message="", frames=(), line=None, kind=error["kind"]),
         output="",
         seconds=0.0,

@@ -202,18 +202,28 @@ class Bench:
         self._kept += taken
         return answer
 
-    def ask_student(self, call: Call, budget: Budget, memory_mib: int | None = None) -> Worker:
+    def ask_student(
+        self, call: Call, budget: Budget, memory_mib: int | None = None, *, watched: bool = False
+    ) -> Worker:
         """Send a call to the student's worker, and keep it in mind; loading the file anew spends `budget`.
 
-        With `memory_mib` it is asked of a process of its own, which the kernel holds to so much memory.
+        With `memory_mib` it is asked of a process of its own, which the kernel holds to so much memory. `watched`: its
+        inputs lie where `with_inputs` sees them, which has to be asked before the worker is asked anything more.
         """
         if memory_mib is None:
             worker = self.student_worker(budget)
             self._trail.append(call)
         else:
             worker = self._held_to(memory_mib, budget)
-        self._send(worker, call)
+        self._send(worker, call, watched=watched)
         return worker
+
+    def with_inputs(self, answer: Answer, worker: Worker, expected: Answer) -> Answer:
+        """Return an answer with what has become of the inputs, as is seen from here; what the worker says may add."""
+        if worker.region is None or expected.made is None:
+            return answer
+        seen = worker.region.changed(expected.made)
+        return answer if answer.error else replace(answer, changed=answer.changed | seen)
 
     def _held_to(self, memory_mib: int, budget: Budget) -> Worker:
         source = self._submission
@@ -235,11 +245,14 @@ class Bench:
             self._tight.close()
         self._tight = None
 
-    def _send(self, worker: Worker, call: Call) -> None:
+    def _send(self, worker: Worker, call: Call, *, watched: bool = False) -> None:
         self._models = None
         if self.trusted_cpu_s is None and witnessed_of(call):
             self._models = PlayedModels(call, self._model_process)
-        worker.ask(self._models.request if self._models else call.request)
+        request = self._models.request if self._models else call.request
+        if watched and worker.region is not None:
+            request = {**request, "at": worker.region.at}
+        worker.ask(request)
 
     def hear_student(self, worker: Worker, budget: Budget, room: Callable[[], int] = lambda: ROOM) -> Answer:
         """Wait for the answer, of `room` bytes of data, to what `ask_student` asked."""
@@ -247,6 +260,7 @@ class Bench:
         if self.trusted_cpu_s is not None:
             return answer
         # What a student's process says of calls is worth nothing; what came through here is.
+        answer = replace(answer, made=None)
         models, self._models = self._models, None
         if models is None:
             return replace(answer, calls={})
@@ -317,12 +331,15 @@ class Bench:
         cpu_s = self.lab.manifest.limits.cpu_s * (len(self.lab.tasks) + 1)
         cpu_s = cpu_s if self.trusted_cpu_s is None else 24 * 3600.0
         limits = Limits(cpu_s, self.lab.manifest.limits.memory_mib)
-        worker = self._started(self._submission.source, self._submission.filename, limits)
+        watched = self.trusted_cpu_s is None
+        worker = self._started(self._submission.source, self._submission.filename, limits, watched=watched)
         return worker, worker.load(budget or self._loading)
 
-    def _started(self, source: bytes, filename: str, limits: Limits) -> Worker:
+    def _started(self, source: bytes, filename: str, limits: Limits, *, watched: bool = False) -> Worker:
         scenarios = self.lab.scenarios
-        return self.sandbox.worker(source, filename, scenarios=scenarios.encode() if scenarios else None, limits=limits)
+        return self.sandbox.worker(
+            source, filename, scenarios=scenarios.encode() if scenarios else None, limits=limits, watched=watched
+        )
 
 
 class ReloadError(Exception):

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from grader.errors import CourseError, InternalError
 from grader.sandbox import decode
 from grader.sandbox.budget import BACKSTOP, Budget, Use
-from grader.sandbox.decode import Frame, ModelCall
+from grader.sandbox.decode import Frame, Made, ModelCall
 from grader.sandbox.endings import Kind, describe
 from grader.sandbox.pipes import Pipe
+from grader.sandbox.region import Region
 from grader.sandbox.wire import FrameReader, Request, Sequence32
 from grader.sandbox.worker.frames import BadFrame
 from grader.sandbox.zygote_link import Process
@@ -64,6 +65,7 @@ class Answer:
     seconds: float
     untouched: tuple[str, ...] = ()  # generators among the inputs that nothing was drawn from
     calls: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # witnessed models: what each was called with
+    made: Made | None = None  # the inputs as they were made; of the reference alone
 
 
 class Models(Protocol):
@@ -90,8 +92,10 @@ class Worker:
         scenarios: bytes | None,
         memory_mib: int,
         cpu_s: float,
+        region: Region | None = None,
     ) -> None:
         """Take over the judge's ends of the worker's descriptors."""
+        self.region = region
         Worker._count += 1
         self._number = Worker._count
         self._process = process
@@ -199,6 +203,8 @@ class Worker:
         self._channel.close()
         self._output.close()
         self._traces.close()
+        if self.region is not None:
+            self.region.close()
 
     def _answered(self, reply: decode.Reply) -> Answer:
         raised = reply.raised
@@ -218,6 +224,7 @@ class Worker:
             seconds=reply.seconds,
             untouched=reply.untouched,
             calls=reply.calls,
+            made=reply.made,
         )
 
     def _wait_until_up(self) -> None:

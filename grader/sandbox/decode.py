@@ -63,6 +63,25 @@ class Raised:
     bases: tuple[str, ...] = ()  # Python's own exceptions that it is derived from
 
 
+class MadeTensor(NamedTuple):
+    """An input as it was made: where it begins, counted from the first, how it is read, a digest of its values."""
+
+    name: str
+    at: int
+    dtype: str
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    digest: str
+
+
+class Made(NamedTuple):
+    """The inputs of one call as they were made: how many bytes all take, the digest of those, and each of them."""
+
+    bytes: int
+    digest: str
+    tensors: tuple[MadeTensor, ...]
+
+
 @dataclass(frozen=True)
 class Reply:
     """One decoded answer frame."""
@@ -75,6 +94,7 @@ class Reply:
     seconds: float
     raised: Raised | None
     calls: dict[str, Any] = field(default_factory=dict)
+    made: Made | None = None
 
 
 def message(text: bytes) -> dict[str, Any]:
@@ -139,7 +159,7 @@ def reply(text: bytes, data: bytes | memoryview | None) -> Reply:
     if "error" in answer:
         if data:
             raise BadFrame("an error came with data")
-        return Reply(None, {}, {}, (), False, 0.0, _raised(answer["error"]))
+        return Reply(None, {}, {}, (), False, 0.0, _raised(answer["error"]), made=_made(answer.get("made")))
     values = _Values(_tensors(answer.get("tensors", []), data))
     changed, drawn = answer.get("changed", {}), answer.get("next_draw", {})
     if type(changed) is not dict or type(drawn) is not dict or len(changed) + len(drawn) > MAX_NAMES:
@@ -153,7 +173,27 @@ def reply(text: bytes, data: bytes | memoryview | None) -> Reply:
         seconds=_number(answer.get("seconds", 0.0)),
         raised=None,
         calls=_calls(values.value(answer.get("calls", {"$dict": []}))),
+        made=_made(answer.get("made")),
     )
+
+
+def _made(value: Any) -> Made | None:
+    if value is None:
+        return None
+    rows = value.get("rows") if type(value) is dict else None
+    if type(rows) is not list or len(rows) > MAX_NAMES or not all(type(row) is dict for row in rows):
+        raise BadFrame("its description of the inputs is malformed")
+    (total, *starts) = _whole_numbers([value.get("bytes"), *(row.get("at") for row in rows)], MAX_NAMES + 1)
+    tensors = []
+    for row, start in zip(rows, starts, strict=True):
+        if row.get("dtype") not in ITEM_SIZES:
+            raise BadFrame("its description of the inputs is malformed")
+        shape, strides = _whole_numbers(row.get("shape")), _whole_numbers(row.get("strides"))
+        if len(shape) != len(strides):
+            raise BadFrame("its description of the inputs is malformed")
+        name, digest = _text(row.get("name"), MAX_NAME), _text(row.get("digest"), MAX_NAME)
+        tensors.append(MadeTensor(name, start, row["dtype"], shape, strides, digest))
+    return Made(total, _text(value.get("digest"), MAX_NAME), tuple(tensors))
 
 
 def _calls(value: Any) -> dict[str, Any]:
@@ -244,10 +284,10 @@ def _tensor(row: dict[str, Any], data: bytes | memoryview, offset: int) -> tuple
     return Tensor(array, dtype, shape, strides, str(device), row.get("requires_grad") is True), offset + size
 
 
-def _whole_numbers(values: Any) -> tuple[int, ...]:
+def _whole_numbers(values: Any, most: int = MAX_DIMENSIONS) -> tuple[int, ...]:
     if (
         type(values) is not list
-        or len(values) > MAX_DIMENSIONS
+        or len(values) > most
         or any(type(v) is not int or not 0 <= v <= MAX_ELEMENTS for v in values)
     ):
         raise BadFrame("a tensor's shape is malformed")
@@ -257,17 +297,23 @@ def _whole_numbers(values: Any) -> tuple[int, ...]:
 def _array(dtype: str, shape: tuple[int, ...], data: bytes | memoryview, offset: int) -> Any:
     import numpy as np
 
-    if dtype == "bfloat16":
-        import ml_dtypes
-
-        kind = np.dtype(ml_dtypes.bfloat16)
-    else:
-        kind = np.dtype("uint8" if dtype == "bool" else dtype)
+    kind = kind_of(dtype)
     count = math.prod(shape)
     flat = np.frombuffer(data, kind, count, offset) if count else np.empty(0, kind)
     if dtype == "bool":  # any byte may have come; numpy expects 0 or 1
         flat = flat != 0
     return flat.reshape(shape)
+
+
+def kind_of(dtype: str) -> Any:
+    """Return numpy's dtype for the bytes of a torch dtype; of booleans one byte each, which may be any."""
+    import numpy as np
+
+    if dtype == "bfloat16":
+        import ml_dtypes
+
+        return np.dtype(ml_dtypes.bfloat16)
+    return np.dtype("uint8" if dtype == "bool" else dtype)
 
 
 class _Values:

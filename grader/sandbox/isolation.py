@@ -49,6 +49,7 @@ DENIED_FCNTLS = (8, 10, 15)  # F_SETOWN, F_SETSIG, F_SETOWN_EX: the same
 DENIED_PRCTLS = (1, 4, 8, 28, 35, 36, 0x59616D61)  # + DUMPABLE, KEEPCAPS, SECUREBITS, MM, CHILD_SUBREAPER, PTRACER
 OTHERS_BY_PID = ("prlimit64", "sched_setaffinity")  # allowed for oneself, which is 0
 LOW_32 = 0xFFFF_FFFF
+MAP_SHARED = 1  # also of MAP_SHARED_VALIDATE
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,9 @@ def compile_filter() -> Filter | str:
                 rules.add_rule(deny, name, pyseccomp.Arg(1, pyseccomp.MASKED_EQ, LOW_32, number))
         for number in DENIED_PRCTLS:
             rules.add_rule(deny, "prctl", pyseccomp.Arg(0, pyseccomp.MASKED_EQ, LOW_32, number))
+        # Shared memory counts as neither private nor, laid over what is mapped already, as address space. What the
+        # judge shares is mapped before this filter is on.
+        rules.add_rule(deny, "mmap", pyseccomp.Arg(3, pyseccomp.MASKED_EQ, MAP_SHARED, MAP_SHARED))
         for name in OTHERS_BY_PID:
             rules.add_rule(deny, name, pyseccomp.Arg(0, pyseccomp.NE, 0))
         with tempfile.TemporaryFile() as file:

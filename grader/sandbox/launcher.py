@@ -22,6 +22,7 @@ from grader.sandbox import isolation as isolation_layers
 from grader.sandbox import view
 from grader.sandbox.client import Worker
 from grader.sandbox.isolation import Filter
+from grader.sandbox.region import Region
 from grader.sandbox.spawned import SpawnedProcess
 from grader.sandbox.zygote_link import Process, ZygoteLink
 
@@ -168,8 +169,13 @@ class Sandbox:
             shutil.rmtree(self._private, ignore_errors=True)
         self._is_ready = True
 
-    def worker(self, source: bytes, filename: str, *, scenarios: bytes | None, limits: Limits) -> Worker:
-        """Start a process for one submission; it loads nothing before `load` is called."""
+    def worker(
+        self, source: bytes, filename: str, *, scenarios: bytes | None, limits: Limits, watched: bool = False
+    ) -> Worker:
+        """Start a process for one submission; it loads nothing before `load` is called.
+
+        `watched`: it shares memory with the judge, which sees there what becomes of the inputs.
+        """
         self.ready()
         ours, theirs = socket.socketpair()
         for end in (ours, theirs):
@@ -177,10 +183,11 @@ class Sandbox:
         output, output_end = os.pipe()
         traces, traces_end = os.pipe()
         given = [theirs.fileno(), output_end, traces_end]
+        region = Region() if watched and self._zygote is not None else None
         try:
             if self._zygote is not None:
                 process: Process = self._zygote.fork(
-                    given,
+                    given if region is None else [*given, region.descriptor],
                     cpu_s=limits.cpu_s,
                     memory_mib=limits.memory_mib,
                     layers=self._isolated,
@@ -192,6 +199,8 @@ class Sandbox:
             ours.close()
             os.close(output)
             os.close(traces)
+            if region is not None:
+                region.close()
             raise
         finally:
             theirs.close()
@@ -207,6 +216,7 @@ class Sandbox:
             scenarios=scenarios,
             memory_mib=limits.memory_mib,
             cpu_s=limits.cpu_s,
+            region=region,
         )
         self._workers = [known for known in self._workers if not known.closed]
         self._workers.append(worker)

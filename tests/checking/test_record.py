@@ -8,6 +8,7 @@ from grader.checking import record
 from grader.checking.compare import compare
 from grader.errors import CourseError
 from grader.sandbox.client import Answer, Error
+from grader.sandbox.decode import Made, MadeTensor
 from grader.sandbox.values import Refused, Tensor
 
 
@@ -23,11 +24,14 @@ def answer(value, **other):
 
 
 X = np.arange(6.0, dtype=np.float32).reshape(2, 3)
+MADE = Made(
+    128, "ef", (MadeTensor("x", 64, "bfloat16", (2, 3), (1, 2), "ab12"), MadeTensor("t", 0, "int64", (), (), "cd"))
+)
 ANSWERS = {
     ((), "plain"): answer(tensor(X), global_rng_moved=True, next_draw={"generator": 0.125}),
     ((), "bfloat16"): answer(tensor(X.astype(ml_dtypes.bfloat16), "bfloat16")),
     ((), "meta"): answer(Tensor(None, "float16", (4, 5), (5, 1), "meta", False)),
-    ((), "strided"): answer(tensor(X.T)),
+    ((), "strided"): answer(tensor(X.T), made=MADE),
     ((), "bool and int"): answer([tensor(X > 2), tensor(X.astype(np.int64))]),
     ((), "plain data"): answer({"a": [1, 2.5, "text", None, True], "b": (1, (2,)), 3: {}}),
     ((), "not finite"): answer([float("nan"), float("inf"), tensor(np.float32([np.nan, -np.inf]))]),
@@ -61,6 +65,7 @@ def test_a_tensor_keeps_what_is_known_of_it(path):
     assert found[((), "bfloat16")].value.array.dtype == ml_dtypes.bfloat16
     assert found[((), "bfloat16")].value.dtype == "bfloat16"
     strided = found[((), "strided")].value
+    assert found[((), "strided")].made == MADE and found[((), "plain")].made is None
     assert np.array_equal(strided.array, X.T) and strided.strides == (1, 3) and strided.shape == (3, 2)
     nothing = found[((), "meta")].value
     assert nothing.array is None and (nothing.shape, nothing.device, nothing.dtype) == ((4, 5), "meta", "float16")

@@ -1,5 +1,6 @@
 import dataclasses
 import re
+import sys
 
 import pytest
 
@@ -144,6 +145,18 @@ def test_a_right_answer_in_another_dress_passes(grade_toy, body):
 def test_misuse_of_the_generator_fails(grade_toy, draw):
     result = grade_toy(REFERENCE.replace("torch.rand(x.shape, generator=generator)", draw))
     assert outcomes(result) == {"scale.plain": "passed", "scale.secret": "passed", "jitter.draws": "failed"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the judge sees the inputs of a forked worker")
+@pytest.mark.parametrize(
+    "trick",
+    ["", 'sys.modules["alphabar_worker.inputs"].Inputs.changed = lambda self, encoder: {}\n'],
+    ids=["honest", "blind"],
+)
+def test_an_input_that_was_overwritten_is_seen_by_the_judge(grade_toy, trick):
+    result = grade_toy("import sys\n" + trick + scaled("    x.mul_(0)\n    return right\n"))
+    assert outcomes(result) == {"scale.plain": "failed", "scale.secret": "failed", "jitter.draws": "passed"}
+    assert message(result) == "The input x was overwritten; the caller still needs it."
 
 
 def test_a_gigabyte_of_output_is_stopped_and_capped(grade_toy):

@@ -1,5 +1,6 @@
 """A worker that the kernel holds to a few MiB: every right way of attending in chunks fits, no other does."""
 
+import errno
 import sys
 
 import pytest
@@ -108,3 +109,38 @@ def test_a_wrong_way_does_not_fit_into_twice_the_limit(sandbox, way):
 def test_the_sentence_says_the_limit(sandbox):
     answer = run(sandbox, "import torch\n\ndef f(q, k, v, chunk):\n    return q @ k.mT @ v\n")
     assert answer.error is not None and answer.error.message == "used more than 30 MiB of memory"
+
+
+# Over the library's own code, which is mapped already, so that the address space does not grow; and shared memory does
+# not count as private.
+OVER_WHAT_IS_MAPPED = """
+import ctypes
+
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+
+
+class Library(ctypes.Structure):
+    _fields_ = [("address", ctypes.c_uint64), ("name", ctypes.c_char_p)]
+
+
+def f(q, k, v, chunk):
+    found = []
+
+    @ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(Library), ctypes.c_size_t, ctypes.c_void_p)
+    def look(library, size, data):
+        if b"libtorch_cpu" in (library.contents.name or b""):
+            found.append(library.contents.address)
+        return 0
+
+    libc.dl_iterate_phdr(look, None)
+    fixed, shared, anonymous = 0x10, 0x01, 0x20
+    libc.mmap(found[0] + (120 << 20), 64 << 20, 3, fixed | shared | anonymous, -1, 0)
+    return ctypes.get_errno()
+"""
+
+
+def test_no_memory_is_shared_from_within(sandbox):
+    answer = run(sandbox, OVER_WHAT_IS_MAPPED)
+    assert answer.value == errno.EPERM, answer.error

@@ -146,9 +146,7 @@ class Encoder:
         if size > MAX_TENSOR or self._bytes + size > MAX_TENSOR:
             raise TooMuch(f"tensors of more than {MAX_TENSOR >> 20} MiB")
         if size:
-            # One private copy: what another thread does to the student's buffer afterwards does not matter.
-            copy = _clone(bare.resolve_conj().resolve_neg().to("cpu"), memory_format=_contiguous_format)
-            self.chunks.append(_string_at(copy.data_ptr(), size))
+            self.chunks.append(raw(bare.resolve_conj().resolve_neg().to("cpu")))
         self._bytes += size
         self.table.append(
             {
@@ -161,6 +159,20 @@ class Encoder:
             }
         )
         return {"$tensor": len(self.table) - 1}
+
+
+def raw(tensor: Any) -> bytes:
+    """Return a tensor's values in row-major order.
+
+    By way of one private copy: what another thread does to the buffer meanwhile does not matter.
+    """
+    copy = _clone(tensor, memory_format=_contiguous_format)
+    return _string_at(copy.data_ptr(), copy.numel() * copy.element_size())
+
+
+def name_of_dtype(dtype: Any) -> str:
+    """Return a dtype's name on the wire."""
+    return _names[dtype]
 
 
 def _special(number: float) -> str:

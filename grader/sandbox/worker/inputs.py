@@ -1,12 +1,14 @@
 """What a call did to its inputs: tensors changed in place, generators drawn from, the global random state moved.
 
-Runs in the worker. Copies are kept from before the call; a reader is told the parameter's name.
+Runs in the worker. Copies are kept from before the call, but of tensors that the judge looks at itself (shared.py); of
+those only the form is watched. A reader is told the parameter's name.
 """
 
 from __future__ import annotations
 
 import random
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -26,9 +28,11 @@ _global_state, _random_seed = torch.default_generator.get_state, random.seed
 class Inputs:
     """The inputs of one call, watched from before it."""
 
-    def __init__(self, named: dict[str, Any]) -> None:
-        """Keep a copy of every tensor among the inputs, and set the global random state."""
+    def __init__(self, named: dict[str, Any], seen: Callable[[Any], bool] = lambda tensor: False) -> None:
+        """Keep a copy of every tensor among the inputs that the judge does not see; set the global random state."""
+        self._seen = seen
         self._tensors: list[tuple[str, Any, Any]] = []
+        self._forms: list[tuple[str, Any, Any]] = []
         self._generators: list[tuple[str, Any, Any]] = []
         for name, value in named.items():
             self._watch(name, value)
@@ -42,6 +46,9 @@ class Inputs:
         kinds = true_types(value)
         if _Base in kinds:
             bare = plain(value)
+            if self._seen(value):
+                self._forms.append((name, value, _form(bare)))
+                return
             self._tensors.append((name, value, bare if bare.device.type == "meta" else bare.clone()))
         elif _Generator in kinds:
             self._generators.append((name, value, _state(value)))
@@ -58,7 +65,9 @@ class Inputs:
 
     def changed(self, encoder: Encoder) -> dict[str, Any]:
         """Return the tensors that no longer hold what they held, encoded, by parameter name."""
-        return {name: encoder.value(tensor) for name, tensor, kept in self._tensors if not _same(plain(tensor), kept)}
+        changed = [(name, tensor) for name, tensor, kept in self._tensors if not _same(plain(tensor), kept)]
+        changed += [(name, tensor) for name, tensor, form in self._forms if _form(plain(tensor)) != form]
+        return {name: encoder.value(tensor) for name, tensor in changed}
 
     def untouched(self) -> list[str]:
         """Return the names of the generators that nothing was drawn from; ask before `next_draw` draws."""
@@ -67,6 +76,11 @@ class Inputs:
     def next_draw(self) -> dict[str, float]:
         """Return the next uniform number of every generator among the inputs."""
         return {name: _rand((), generator=generator).item() for name, generator, _ in self._generators}
+
+
+def _form(tensor: Any) -> tuple[Any, ...]:
+    """Return where a tensor's values lie and how they are read."""
+    return tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype
 
 
 def _same(now: Any, kept: Any) -> bool:

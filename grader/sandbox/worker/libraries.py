@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.metadata
+import mmap
 import sys
 from collections.abc import Iterator, Sequence
 from importlib.machinery import ModuleSpec
@@ -180,8 +181,8 @@ def warm_up(*, meta_device: bool) -> None:
     torch.arange(4).float().sqrt().view(2, 2)[torch.tensor([0, 1])]
     if meta_device:
         torch.empty(2, device="meta") * 2
-    request = {"op": "call", "function": "f", "args": [{"$recipe": ["randn", [0, 2, 3], {}]}]}
-    worker = serve.Worker()
+    request = {"op": "call", "function": "f", "args": [{"$recipe": ["randn", [0, 2, 3], {}]}], "at": 0}
+    worker = serve.Worker(region=mmap.mmap(-1, 4096))
     worker.load("warm_up.py", "submission", b"def f(x):\n    return x * 2\n")
     worker.answer(request, b"", Encoder())
     worker.answer({"op": "call", "function": "g", "args": []}, b"", Encoder())

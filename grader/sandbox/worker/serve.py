@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import builtins
 import linecache
+import mmap
 import os
 import sys
 import time
@@ -18,6 +19,7 @@ from .codec import Encoder, decode, refused, tensors
 from .errors import describe
 from .inputs import Inputs, by_name
 from .output import Output
+from .shared import Layout
 from .witness import Elsewhere, Here, StandIn, TooManyCalls, Witnessed, answer, facts, raised
 
 CHANNEL, STDOUT = 3, 1
@@ -37,9 +39,14 @@ def leave(code: object = None) -> NoReturn:
 class Worker:
     """What has been loaded, and how it is called."""
 
-    def __init__(self, channel: int | None = None) -> None:
-        """Start with nothing loaded; `channel` is where a model that is elsewhere is asked."""
+    def __init__(self, channel: int | None = None, region: mmap.mmap | None = None) -> None:
+        """Start with nothing loaded; `channel` is where a model that is elsewhere is asked.
+
+        `region` is memory that the judge sees, where inputs are laid if a request says at which byte.
+        """
         self._channel = channel
+        self._region = region
+        self._made: dict[str, Any] = {}  # where the inputs of the last call lie, and what they held
         self.models: dict[str, Any] = {}
         self.submission: ModuleType | None = None
         self.scenarios: ModuleType | None = None
@@ -77,6 +84,14 @@ class Worker:
         literals = tensors(request.get("tensors", []), data)
         args = [decode(item, literals) for item in request.get("args", [])]
         kwargs = {name: decode(item, literals) for name, item in request.get("kwargs", {}).items()}
+        layout = None
+        if "at" in request or request.get("describe"):
+            layout = Layout(self._region if "at" in request else None, request.get("at", 0))
+            names = request.get("names", [])
+            laid = {name: layout.value(name, value) for name, value in by_name(names, args, kwargs).items()}
+            kwargs = {name: laid.pop(name) for name in kwargs}
+            args = list(laid.values())
+            self._made = layout.described()
         if request["op"] == "play":
             function = self._named(self.scenarios, "scenarios.py", request["scenario"], None)
             named = kwargs
@@ -88,7 +103,7 @@ class Worker:
         else:
             function = self._named(self.submission, self.filename, request["function"], self.left_at)
             named = by_name(request.get("names", []), args, kwargs)
-        inputs = Inputs(named)
+        inputs = Inputs(named, layout.holds) if layout else Inputs(named)
         start = _clock()
         result = function(*args, **kwargs)
         seconds = _clock() - start
@@ -167,20 +182,23 @@ class Worker:
                     return self.build(request, data, encoder)
                 case "forward":
                     return self.forward(request, data, encoder)
-            return self.call(request, data, encoder, sequence)
+            found = self.call(request, data, encoder, sequence)
         except BaseException as error:
             encoder.table.clear()
             encoder.chunks.clear()
-            return {"error": describe(error, self.filename, self.lines)}
+            found = {"error": describe(error, self.filename, self.lines)}
+        if request.get("describe"):
+            found["made"] = self._made
+        return found
 
 
 def _of(kind: type, named: dict[str, Any]) -> list[tuple[str, Any]]:
     return [(name, value) for name, value in named.items() if type(value) is kind]
 
 
-def serve(channel: int, report: dict[str, Any]) -> None:
+def serve(channel: int, report: dict[str, Any], region: mmap.mmap | None = None) -> None:
     """Say that the worker is up and which layers hold it, then answer until the judge hangs up. Never returns."""
-    worker = Worker(channel)
+    worker = Worker(channel, region)
     output = Output(STDOUT)
     sys.stdout, sys.stderr = output.stream("surrogateescape"), output.stream("backslashreplace")
     builtins.exit = builtins.quit = leave  # type: ignore[assignment]  # the module that makes them is not loaded here

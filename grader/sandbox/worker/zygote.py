@@ -12,6 +12,7 @@ import contextlib
 import faulthandler
 import gc
 import json
+import mmap
 import os
 import select
 import signal
@@ -184,9 +185,11 @@ class Zygote:
     def _become_worker(self, message: dict[str, Any], descriptors: list[int], zygote: int) -> None:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        channel, output, traces = descriptors
+        channel, output, traces, *shared = descriptors
+        region = mmap.mmap(shared[0], 0) if shared else None
         ruleset = layers.arrange_descriptors(channel, output, traces, self._guard.landlock)
-        layers.set_limits(message["cpu_s"], message["memory_mib"], self._base_bytes)
+        shared_bytes = len(region) if region else 0
+        layers.set_limits(message["cpu_s"], message["memory_mib"], self._base_bytes + shared_bytes)
         if message["tight"]:
             layers.fix_allocator()
             layers.bound_private_memory(message["memory_mib"])
@@ -197,7 +200,7 @@ class Zygote:
             held = layers.enter(self._guard, ruleset)
         from . import serve
 
-        serve.serve(layers.CHANNEL, {"layers": held})
+        serve.serve(layers.CHANNEL, {"layers": held}, region)
 
 
 def _in_child(become: Callable[[], None]) -> None:
