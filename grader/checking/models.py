@@ -16,6 +16,7 @@ from grader.recipes import Recipe
 from grader.sandbox.client import Budget, Error, Worker
 from grader.sandbox.decode import ModelCall
 from grader.sandbox.values import Refused, Tensor
+from grader.sandbox.worker.calls import by_name, too_many
 
 CALL_CPU_S = 10.0
 MAX_GIVEN = 64 << 20  # bytes that the models of one play may be given; the judge keeps them until they are compared
@@ -50,15 +51,13 @@ class PlayedModels:
         log, most = self.log[call.model], self._wanted[call.model].args[1]
         self._bytes += call.bytes
         if len(log) >= most:
-            says = f"stopped: the model was called more than {most} times, which no right code needs."
-            return self._refuse(f"{says} Where does your loop end?")
+            return self._refuse(too_many(most))
         if self._bytes > MAX_GIVEN:
             return self._refuse(f"stopped: the model was given more than {MAX_GIVEN >> 20} MiB in all")
         if not _travels((call.args, call.kwargs)):
             return _raised("TypeError", "a model takes tensors on the processor and plain values")
-        names = self._known[call.model]["parameters"]
-        given = {names[i] if i < len(names) else f"argument {i + 1}": arg for i, arg in enumerate(call.args)}
-        log.append({**given, **call.kwargs, "grad": call.grad})
+        given = by_name(self._known[call.model]["parameters"], call.args, call.kwargs)
+        log.append({**given, "grad": call.grad})
         return self._forward(call)
 
     def _refuse(self, says: str) -> Mapping[str, Any]:

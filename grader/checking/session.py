@@ -14,6 +14,7 @@ from grader import seeds
 from grader.checking.calls import Call, Exchange
 from grader.checking.models import PlayedModels, witnessed_of
 from grader.checking.oracle import Oracle, open_oracle
+from grader.checking.processes import Processes
 from grader.checking.proxy import exchange
 from grader.checking.repeat import Led
 from grader.course import Lab
@@ -21,7 +22,7 @@ from grader.errors import GraderError, MachineError
 from grader.kit import SUBJECT, CheckMark
 from grader.results import Evidence, Frame, Outcome
 from grader.sandbox.client import LOAD_CPU_S, Answer, Budget, Error, Worker
-from grader.sandbox.launcher import Limits, Sandbox
+from grader.sandbox.launcher import Sandbox
 from grader.sandbox.values import Refused, size
 from grader.submission import Submission
 
@@ -97,7 +98,7 @@ class Examination:
 
 
 class Bench:
-    """Sandbox, oracle and checks of one lab, and the student's worker of the moment."""
+    """Sandbox, oracle and checks of one lab, and the submission of the moment: what it is asked and may spend."""
 
     def __init__(self, lab: Lab, sandbox: Sandbox, course_seed: str, trusted_cpu_s: float | None = None) -> None:
         """Open the oracle; no worker runs yet.
@@ -112,9 +113,7 @@ class Bench:
         self.oracle: Oracle = open_oracle(lab, sandbox)
         self.checks: Checks | None = None  # opened by the first `examine`
         self._submission: Submission | None = None
-        self._worker: Worker | None = None
-        self._player: Worker | None = None
-        self._tight: Worker | None = None
+        self._processes = Processes(lab, sandbox, trusted=trusted_cpu_s is not None)
         self._models: PlayedModels | None = None  # of the call that the student's worker has to answer
         self._trail: list[Call] = []  # what the worker of the moment has been asked
         self._loading = Budget(LOAD_CPU_S)
@@ -125,8 +124,7 @@ class Bench:
     def seat(self, submission: Submission) -> Answer:
         """Give `submission` its worker and load it; return how loading went."""
         self.dismiss()
-        self._end_player()
-        self._end_tight()
+        self._processes.end_others()
         self._submission = submission
         cpu_s = self.lab.manifest.limits.cpu_s if self.trusted_cpu_s is None else self.trusted_cpu_s
         self._loading = Budget(LOAD_CPU_S)
@@ -134,65 +132,52 @@ class Bench:
         self._budgets = {task.id: Budget(cpu_s) for task in self.lab.tasks}
         self._leading = {task.id: Budget(cpu_s) for task in self.lab.tasks}
         self._trail = []
-        if self._worker is not None:
-            return self._worker.replace(submission.source)
-        self._worker, loaded = self._start()
-        return loaded
+        if self._processes.own is not None:
+            return self._processes.own.replace(submission.source)
+        return self._processes.start(submission, self._loading)
 
     def dismiss(self) -> None:
         """End the student's worker; a trusted one stays for the next source."""
-        if self.trusted_cpu_s is None or (self._worker is not None and not self._worker.alive):
-            self._end_worker()
+        if self.trusted_cpu_s is None or not self.has_worker:
+            self._processes.end_own()
 
     def replace_sandbox(self) -> None:
         """Go on with a new zygote; every worker of the old one is gone."""
-        self._end_worker()
-        self._end_player()
-        self._end_tight()
+        self._processes.end()
         self.oracle.restart()
         self.sandbox.replace()
 
     def close(self) -> None:
         """End all workers but not the sandbox."""
-        self._end_worker()
-        self._end_player()
-        self._end_tight()
+        self._processes.end()
         if self.checks is not None:
             self.checks.close()
         self.oracle.close()
 
-    def _end_worker(self) -> None:
-        if self._worker is not None:
-            self._worker.close()
-        self._worker = None
-
-    def _end_player(self) -> None:
-        if self._player is not None:
-            self._player.close()
-        self._player = None
-
     def student_worker(self, budget: Budget) -> Worker:
         """Return a live worker with the submission loaded; loading it again after a crash spends `budget`."""
-        if self._worker is None or not self._worker.alive:
+        if not self.has_worker:
             self.dismiss()
             self._trail = []
-            self._worker, loaded = self._load_again(self._start, budget)
-            if loaded.error:
-                raise ReloadError(loaded.error)
-        return self._worker
+            self._load_again(self._processes.start, budget)
+        assert self._processes.own is not None
+        return self._processes.own
 
     @property
     def may_load(self) -> bool:
         """Whether the file may be loaded once more; all its loads together have one budget."""
         return not self._loading.exhausted
 
-    def _load_again(self, start: Callable[[Budget], tuple[Worker, Answer]], budget: Budget) -> tuple[Worker, Answer]:
+    def _load_again(self, start: Callable[[Submission, Budget], Answer], budget: Budget) -> None:
+        """Load the file once more, by `start`, at the expense of `budget` and of what all loads may take."""
         if not self.may_load:
             raise ReloadError(Error("", LOADED_TOO_LONG, (), None, "timed_out"))
+        assert self._submission is not None
         wall_s, spent = budget.wall_s, budget.spent
-        worker, loaded = start(budget)
+        loaded = start(self._submission, budget)
         self._loading.charge(budget.spent - spent, budget.wall_s - wall_s)
-        return worker, loaded
+        if loaded.error:
+            raise ReloadError(loaded.error)
 
     def keep(self, answer: Answer) -> Answer:
         """Return what is kept of an answer for the diagnosis: all of it, until a submission has filled its room."""
@@ -226,29 +211,17 @@ class Bench:
         return answer if answer.error else replace(answer, changed=answer.changed | seen)
 
     def _held_to(self, memory_mib: int, budget: Budget) -> Worker:
-        source = self._submission
-        assert source is not None
-        self._end_tight()
-        limits = Limits(self.lab.manifest.limits.cpu_s, memory_mib, True)
+        def start(submission: Submission, budget: Budget) -> Answer:
+            return self._processes.hold(submission, memory_mib, budget)
 
-        def start(budget: Budget) -> tuple[Worker, Answer]:
-            worker = self._started(source.source, source.filename, limits)
-            return worker, worker.load(budget)
-
-        self._tight, loaded = self._load_again(start, budget)
-        if loaded.error:
-            raise ReloadError(loaded.error)
-        return self._tight
-
-    def _end_tight(self) -> None:
-        if self._tight is not None:
-            self._tight.close()
-        self._tight = None
+        self._load_again(start, budget)
+        assert self._processes.held is not None
+        return self._processes.held
 
     def _send(self, worker: Worker, call: Call, *, watched: bool = False) -> None:
         self._models = None
         if self.trusted_cpu_s is None and witnessed_of(call):
-            self._models = PlayedModels(call, self._model_process)
+            self._models = PlayedModels(call, self._processes.models)
         request = self._models.request if self._models else call.request
         if watched and worker.region is not None:
             request = {**request, "at": worker.region.at}
@@ -269,16 +242,6 @@ class Bench:
             answer = replace(answer, value=None, error=replace(models.refusal, frames=frames))
         return replace(answer, calls=models.log)
 
-    def _model_process(self) -> Worker:
-        """Return the process that plays models for the submission of the moment: public scenarios and nothing else."""
-        if self._player is None or not self._player.alive:
-            self._end_player()
-            limits = self.lab.manifest.limits
-            cpu_s = limits.cpu_s * (len(self.lab.tasks) + 1)
-            self._player = self._started(b"", "models.py", Limits(cpu_s, limits.memory_mib))
-            self._player.load()
-        return self._player
-
     @property
     def trail(self) -> Sequence[Call]:
         """What the student's worker of the moment has been asked since it loaded the submission, in order."""
@@ -287,7 +250,7 @@ class Bench:
     @property
     def has_worker(self) -> bool:
         """Whether the student's worker of the moment can be asked more."""
-        return self._worker is not None and self._worker.alive
+        return self._processes.own is not None and self._processes.own.alive
 
     def lead(self, trail: Sequence[Call], task: str) -> Led:
         """Take a new worker through the calls of `trail`; each task may spend its time once more on that."""
@@ -325,21 +288,6 @@ class Bench:
     def seed(self, check_id: str, visible: bool) -> int:
         """Return a check's seed: public for visible checks, from the course's seed for hidden ones."""
         return seeds.of_visible(check_id) if visible else seeds.of_check(self.course_seed, check_id)
-
-    def _start(self, budget: Budget | None = None) -> tuple[Worker, Answer]:
-        assert self._submission is not None
-        cpu_s = self.lab.manifest.limits.cpu_s * (len(self.lab.tasks) + 1)
-        cpu_s = cpu_s if self.trusted_cpu_s is None else 24 * 3600.0
-        limits = Limits(cpu_s, self.lab.manifest.limits.memory_mib)
-        watched = self.trusted_cpu_s is None
-        worker = self._started(self._submission.source, self._submission.filename, limits, watched=watched)
-        return worker, worker.load(budget or self._loading)
-
-    def _started(self, source: bytes, filename: str, limits: Limits, *, watched: bool = False) -> Worker:
-        scenarios = self.lab.scenarios
-        return self.sandbox.worker(
-            source, filename, scenarios=scenarios.encode() if scenarios else None, limits=limits, watched=watched
-        )
 
 
 class ReloadError(Exception):

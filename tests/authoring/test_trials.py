@@ -28,11 +28,11 @@ def spec(kind, source, task="scale", ids=("one",), seed="7"):
 
 def test_a_mutant_runs_in_the_worker_of_the_one_before(runner):
     assert runner.run(spec("mutant", toy.REFERENCE)).rejected_by == []
-    worker = runner._benches[True][0]._worker
+    worker = runner._benches[True][0]._processes.own
     wrong = runner.run(spec("mutant", WRONG))
     assert wrong.rejected_by == ["lab01/scale.plain", "lab01/scale.secret"]
     assert wrong.distance > 5
-    assert runner._benches[True][0]._worker is worker
+    assert runner._benches[True][0]._processes.own is worker
     assert runner.run(spec("mutant", toy.REFERENCE)).rejected_by == []
 
 

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from grader.checking import session
+from grader.checking.processes import Processes
 from grader.grading import Job, grade, illustrate, open_bench
 from grader.submission import parse
 from tests import toy
@@ -99,13 +101,11 @@ def test_a_few_times_what_is_expected_has_room(grade_toy):
 
 
 def test_loading_has_one_budget_for_all_checks(assess_toy, monkeypatch):
-    from grader.checking import session
-
     monkeypatch.setattr(session, "LOAD_CPU_S", 0.5)
     burn = "import time\nend = time.process_time() + 0.2\nwhile time.process_time() < end:\n    pass\n"
     started = []
-    start = session.Bench._start
-    monkeypatch.setattr(session.Bench, "_start", lambda self, *args: started.append(1) or start(self, *args))
+    start = Processes.start
+    monkeypatch.setattr(Processes, "start", lambda self, *args: started.append(1) or start(self, *args))
     result, _ = assess_toy(scaled("    return x + factor\n", burn), checks=MANY)
     assert 2 <= len(started) <= 4  # not two for each of eleven checks
     assert {check.outcome for check in result.checks if check.task == "scale"} == {"failed"}

@@ -2,6 +2,7 @@
 
 import pytest
 
+from grader.checking.processes import Processes
 from grader.checking.repeat import KEEPS, settle
 from grader.checking.session import Bench, Verdict
 from grader.errors import InternalError
@@ -261,8 +262,8 @@ def test_a_slow_file_is_not_loaded_again_until_nothing_is_left_for_the_other_che
 
 def test_a_right_file_is_loaded_once_and_asked_once(bench, monkeypatch):
     started, asked = [], []
-    start, ask = Bench._start, Bench.ask_student
-    monkeypatch.setattr(Bench, "_start", lambda self, *args: started.append(1) or start(self, *args))
+    start, ask = Processes.start, Bench.ask_student
+    monkeypatch.setattr(Processes, "start", lambda self, *args: started.append(1) or start(self, *args))
     monkeypatch.setattr(Bench, "ask_student", lambda self, *args: asked.append(1) or ask(self, *args))
     assert graded(bench).score.earned == 7
     assert (len(started), len(asked)) == (1, 3)

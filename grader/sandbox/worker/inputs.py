@@ -90,9 +90,3 @@ def _same(now: Any, kept: Any) -> bool:
         return True
     nan = now.isnan() & kept.isnan()
     return bool(((now == kept) | nan).all())
-
-
-def by_name(names: list[str], args: list[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments of a call by the names that the judge gives them: a submission may call them otherwise."""
-    named = {names[i] if i < len(names) else f"argument {i + 1}": value for i, value in enumerate(args)}
-    return named | kwargs

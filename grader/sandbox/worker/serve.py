@@ -15,9 +15,10 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from . import frames
+from .calls import by_name
 from .codec import Encoder, decode, refused, tensors
 from .errors import describe
-from .inputs import Inputs, by_name
+from .inputs import Inputs
 from .output import Output
 from .shared import Layout
 from .witness import Elsewhere, Here, StandIn, TooManyCalls, Witnessed, answer, facts, raised

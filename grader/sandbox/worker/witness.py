@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 
 import torch
 
+from .calls import by_name, too_many
+
 Transport = Callable[[tuple[Any, ...], dict[str, Any], bool], Any]
 
 _is_grad_enabled, _set_grad_enabled = torch.is_grad_enabled, torch.set_grad_enabled
@@ -43,13 +45,6 @@ class Elsewhere(NamedTuple):
 
 class TooManyCalls(RuntimeError):
     """The model was called more often than any right code needs to."""
-
-
-def too_many(calls: int) -> str:
-    """Return the sentence for it."""
-    return (
-        f"stopped: the model was called more than {calls} times, which no right code needs. Where does your loop end?"
-    )
 
 
 def facts(model: Any) -> dict[str, Any]:
@@ -97,8 +92,7 @@ def copied(value: Any, *, flag: bool = False) -> Any:
 
 def bound(parameters: list[str], args: tuple[Any, ...], kwargs: dict[str, Any], *, grad: bool) -> dict[str, Any]:
     """Return one call as it is written down: its arguments by name, and whether gradients were on."""
-    names = [parameters[i] if i < len(parameters) else f"argument {i + 1}" for i in range(len(args))]
-    return {**dict(zip(names, args, strict=True)), **kwargs, "grad": grad}
+    return {**by_name(parameters, args, kwargs), "grad": grad}
 
 
 def raised(kind: str, message: str) -> BaseException:
