@@ -189,13 +189,13 @@ def killed(bench, monkeypatch, *when):
     calls = []
     ask = Bench.ask_student
 
-    def counted(self, call, budget, memory_mib=None):
+    def counted(self, call, budget, memory_mib=None, **how):
         calls.append(call)
         if len(calls) in when:
             process = self.student_worker(budget)._process
             process.kill()
             assert process.exit(60) is not None
-        return ask(self, call, budget, memory_mib)
+        return ask(self, call, budget, memory_mib, **how)
 
     monkeypatch.setattr(Bench, "ask_student", counted)
 
@@ -264,7 +264,7 @@ def test_a_right_file_is_loaded_once_and_asked_once(bench, monkeypatch):
     started, asked = [], []
     start, ask = Processes.start, Bench.ask_student
     monkeypatch.setattr(Processes, "start", lambda self, *args: started.append(1) or start(self, *args))
-    monkeypatch.setattr(Bench, "ask_student", lambda self, *args: asked.append(1) or ask(self, *args))
+    monkeypatch.setattr(Bench, "ask_student", lambda self, *args, **kw: asked.append(1) or ask(self, *args, **kw))
     assert graded(bench).score.earned == 7
     assert (len(started), len(asked)) == (1, 3)
     started.clear()
