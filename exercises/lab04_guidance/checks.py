@@ -489,6 +489,13 @@ def test_apg_in_half_precision(compare, draw):
 
 
 @check("APG")
+def test_large_predictions_in_half_precision(compare, draw):
+    """Of predictions of a usual size, too, the sums of squares are finite."""
+    cond, uncond = (one.to("float16") for one in draw.normals(2, 2, 2, 4, 40, 40))
+    compare.play("apg", options=[1.5, 0.3, 60.0, -0.4], cond=cond, uncond=uncond, sizes=tensor([4.0, 0.5]))
+
+
+@check("APG")
 def test_apg_with_swapped_axes(compare, draw):
     """Predictions that are not contiguous in memory are guided all the same."""
     cond, uncond = (one.transpose(2, 4) for one in draw.normals(2, 2, 2, 5, 6, 4))

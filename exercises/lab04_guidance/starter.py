@@ -237,7 +237,8 @@ class APG:
             uncond: the prediction without it, as `cond`.
 
         Returns:
-            The guided prediction: shape and dtype of `cond`.
+            The guided prediction: shape and dtype of `cond`. Compute in float32: in float16 a sum of squares above
+            65504 is infinite.
         """
         raise NotImplementedError
 

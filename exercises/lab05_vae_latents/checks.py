@@ -491,6 +491,13 @@ def test_decoded_from_half_precision(compare, draw):
     compare_way(compare, "decoded", BLACK, decoder_output(draw, (1, 3, 9, 8), 40).to("float16"))
 
 
+@check("image_codec")
+def test_encoded_beside_half_precision(compare, draw):
+    """Pictures are encoded in float32, whatever the decoder's output is in."""
+    for dtype in ("bfloat16", "float16"):
+        compare_way(compare, "encoded", picture(draw, 2, 4, 7, 3), decoder_output(draw, (1, 3, 5, 3), 4).to(dtype))
+
+
 # img2img_latents
 
 
