@@ -208,7 +208,7 @@ class Bench:
         if worker.region is None or expected.made is None:
             return answer
         seen = worker.region.changed(expected.made)
-        return answer if answer.error else replace(answer, changed=answer.changed | seen)
+        return replace(answer, changed=answer.changed | seen) if seen and not answer.error else answer
 
     def _held_to(self, memory_mib: int, budget: Budget) -> Worker:
         def start(submission: Submission, budget: Budget) -> Answer:
@@ -233,14 +233,13 @@ class Bench:
         if self.trusted_cpu_s is not None:
             return answer
         # What a student's process says of calls is worth nothing; what came through here is.
-        answer = replace(answer, made=None)
         models, self._models = self._models, None
         if models is None:
-            return replace(answer, calls={})
+            return replace(answer, calls={}, made=None)
         if models.refusal is not None and (answer.error is None or answer.error.kind == "raised"):
             frames = answer.error.frames if answer.error else ()
             answer = replace(answer, value=None, error=replace(models.refusal, frames=frames))
-        return replace(answer, calls=models.log)
+        return replace(answer, calls=models.log, made=None)
 
     @property
     def trail(self) -> Sequence[Call]:

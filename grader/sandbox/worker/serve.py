@@ -92,7 +92,7 @@ class Worker:
             laid = {name: layout.value(name, value) for name, value in by_name(names, args, kwargs).items()}
             kwargs = {name: laid.pop(name) for name in kwargs}
             args = list(laid.values())
-            self._made = layout.described()
+            self._made = layout.described() if request.get("describe") else {}
         if request["op"] == "play":
             function = self._named(self.scenarios, "scenarios.py", request["scenario"], None)
             named = kwargs

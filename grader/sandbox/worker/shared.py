@@ -19,7 +19,7 @@ from .codec import name_of_dtype, raw
 DIGEST = 16  # bytes
 ALIGNMENT = 64  # of every storage, as torch's own allocator gives it: sums must come out alike
 
-_empty, _frombuffer, _uint8, _strided = torch.empty, torch.frombuffer, torch.uint8, torch.strided
+_empty, _frombuffer, _uint8 = torch.empty, torch.frombuffer, torch.uint8
 
 
 class Layout:
@@ -68,7 +68,7 @@ class Layout:
         if copy is None:
             return tensor
         moved = _empty(0, dtype=tensor.dtype).set_(copy, tensor.storage_offset(), tensor.shape, tensor.stride())
-        return moved.requires_grad_(tensor.requires_grad)
+        return moved.requires_grad_() if tensor.requires_grad else moved
 
     def _place(self, storage: Any) -> tuple[int, Any]:
         known = self._places.get(storage._cdata)
@@ -90,7 +90,5 @@ class Layout:
 
 
 def _can_move(tensor: Any) -> bool:
-    """Tell whether a tensor is bytes and strides and nothing else: on the processor, no view that computes, a leaf."""
-    if tensor.device.type != "cpu" or tensor.layout is not _strided or not tensor.numel():
-        return False
-    return bool(tensor.is_leaf) and not tensor.is_conj() and not tensor.is_neg() and not tensor.is_quantized
+    """Tell whether an input that a recipe made is bytes and strides and nothing else: on the processor, a leaf."""
+    return bool(tensor.device.type == "cpu" and tensor.is_leaf and tensor.numel())
