@@ -16,7 +16,7 @@ import numpy as np
 from grader.checking.sentences import known_type
 from grader.kit import SUBJECT
 from grader.sandbox.client import Answer
-from grader.sandbox.values import Refused, Tensor
+from grader.sandbox.values import Refused, Tensor, size
 
 # atol, rtol by dtype of the expected tensor. Measured honest spread stays under half of each; see docs/authors.md.
 TOLERANCES: dict[str, tuple[float, float]] = {
@@ -37,6 +37,9 @@ REFUSED = {
     "too_large": "more data than fits into an answer",
     "object": "an object that is neither a tensor nor plain data",
 }
+
+# A view may take many times as long as it takes to send what it is shown: more than this is not shown to one.
+MOST_VIEWED, VIEWED = 4, 256 << 10  # times what is expected, and bytes on top
 
 Tolerances = Mapping[str, tuple[float, float]]
 
@@ -80,12 +83,14 @@ def compare(
         return _compare_errors(yours, expected)
     found, wanted = (yours.calls, expected.calls) if of_calls else (yours.value, expected.value)
     if view is not None:
-        wanted = view(wanted)
+        whole, wanted = wanted, view(wanted)
         try:
+            if size(found) > MOST_VIEWED * size(whole) + VIEWED:
+                raise ValueError("far more than is expected")
             found = view(found)
         except Exception:
             # The student's answer has not the form that the view reads: compare it as it is.
-            wanted = expected.calls if of_calls else expected.value
+            wanted = whole
     worst = 0.0
     numerical: Difference | None = None
     leaves = [*_leaves(found, wanted, "", tolerance, subject), *_side_effects(yours, expected, tolerance)]

@@ -16,11 +16,13 @@ from grader.recipes import Recipe
 from grader.sandbox.client import Budget, Error, Worker
 from grader.sandbox.decode import ModelCall
 from grader.sandbox.values import Refused, Tensor
+from grader.sandbox.wire import Unsendable
 from grader.sandbox.worker.calls import by_name, too_many
 
-CALL_CPU_S = 10.0
+CALL_CPU_S = 10.0  # for what the models of one play answer, all calls together; and for building them
 MAX_GIVEN = 64 << 20  # bytes that the models of one play may be given; the judge keeps them until they are compared
 TOO_MANY = "TooManyCalls"
+TAKES = "a model takes tensors on the processor and plain values"
 
 
 def witnessed_of(call: Call) -> dict[str, Recipe]:
@@ -39,6 +41,7 @@ class PlayedModels:
         self._wanted = witnessed_of(call)
         self._process = process
         self._bytes = 0
+        self._budget = Budget(CALL_CPU_S)
         self._known = self._build()
         self.log = {name: [] for name in self._known}
         stand_ins = {name: Recipe("stand_in", (name, known)) for name, known in self._known.items()}
@@ -54,8 +57,10 @@ class PlayedModels:
             return self._refuse(too_many(most))
         if self._bytes > MAX_GIVEN:
             return self._refuse(f"stopped: the model was given more than {MAX_GIVEN >> 20} MiB in all")
+        if self._budget.exhausted:
+            return self._refuse(f"stopped: the model was kept busy for more than {CALL_CPU_S:g} s")
         if not _travels((call.args, call.kwargs)):
-            return _raised("TypeError", "a model takes tensors on the processor and plain values")
+            return _raised("TypeError", TAKES)
         given = by_name(self._known[call.model]["parameters"], call.args, call.kwargs)
         log.append({**given, "grad": call.grad})
         return self._forward(call)
@@ -67,10 +72,21 @@ class PlayedModels:
 
     def _forward(self, call: ModelCall) -> Mapping[str, Any]:
         worker = self._process()
-        worker.ask(
-            {"op": "forward", "model": call.model, "args": list(call.args), "kwargs": call.kwargs, "grad": call.grad}
-        )
-        found = worker.answer(Budget(CALL_CPU_S))
+        try:
+            worker.ask(
+                {
+                    "op": "forward",
+                    "model": call.model,
+                    "args": list(call.args),
+                    "kwargs": call.kwargs,
+                    "grad": call.grad,
+                }
+            )
+        except Unsendable:  # what came in one frame may be longer when it is written anew
+            return _raised("TypeError", f"{TAKES}, and not so many")
+        found = worker.answer(self._budget)
+        if found.error is None and not _travels(found.value):
+            return _raised("RuntimeError", "what the model answers to this is too large, or cannot be sent")
         if found.error is None:
             return {"op": "value", "args": [found.value]}
         if not worker.alive:
@@ -95,7 +111,9 @@ def _raised(kind: str, says: str) -> Mapping[str, Any]:
 
 def _travels(value: Any) -> bool:
     if isinstance(value, dict):
-        return all(_travels(item) for item in value.values())
+        # A key with a dollar would be read as a recipe, and be made in the model's process.
+        keys = all(key is None or type(key) in (str, int, float, bool) for key in value)
+        return keys and not any(str(key).startswith("$") for key in value) and all(map(_travels, value.values()))
     if isinstance(value, (list, tuple)):
         return all(map(_travels, value))
     return not isinstance(value, Refused) and not (isinstance(value, Tensor) and value.array is None)

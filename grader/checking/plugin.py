@@ -27,6 +27,7 @@ from grader.sandbox.client import Answer, Budget, Error
 from grader.submission import Submission
 
 ANOTHER_FORM = "What your code returns has not the form that is asked for: the check cannot read it."
+MOST_SPARED = 3  # checks of a file that pass though they failed first: chance ends a process now and then, not always
 MAX_CODE = 200  # characters of a line that are quoted
 
 
@@ -126,6 +127,7 @@ class Sitting:
         self._context: CheckContext | None = None
         self._chosen: list[pytest.Function] = []
         self._exception: BaseException | None = None
+        self._spared = 0
 
     # -- what pytest is told
 
@@ -216,8 +218,6 @@ class Sitting:
             return run()
 
         def lead() -> Led:
-            if not trail:  # it was called first and failed; now it was called first and passed
-                return "ended"
             try:
                 return self.bench.lead(trail, mark.task)
             except GraderError as error:
@@ -231,6 +231,12 @@ class Sitting:
         if not self._can_repeat(self.bench.budget(mark.task)):
             return first
         verdict = settle(first, fresh, lead, run)
+        if verdict.keeps and not trail:  # it was called first three times
+            verdict = dataclasses.replace(first, unstable=True)
+        if verdict.unstable and verdict.outcome == "passed":
+            self._spared += 1
+            if self._spared > MOST_SPARED:
+                verdict = dataclasses.replace(first, unstable=True)
         kept = keeps(self._submission.source, self.bench.lab.task(mark.task).functions)
         if not verdict.keeps and verdict.outcome == "failed" and not verdict.unstable and kept:
             verdict.keeps = self._is_right_when_called_first(mark.task)

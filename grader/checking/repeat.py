@@ -2,8 +2,8 @@
 
 A fresh worker has been asked nothing before. A *led* one has been given the same calls, in the same order, as the one
 in which the check failed. A check that passes when it is asked first and fails again after the same calls is wrong: the
-code keeps something. So a file cannot be two solutions of which the better one counts. Only what does not repeat is
-unstable.
+code keeps something. So a file cannot be two solutions of which the better one counts. What does not repeat is unstable:
+two of three tries decide, and a process that ends while it is led, twice, has not passed.
 """
 
 from __future__ import annotations
@@ -37,15 +37,17 @@ def settle(
     if second.outcome == "timed_out":  # and has spent the time for anything more
         return replace(second, unstable=True)
     led = lead()
-    if led == "spent":  # whoever makes it long must not be the better for it
+    if led == "ended":  # something else may have ended it
+        led = lead()
+    if led != "done":  # whoever makes it long, or ends on the way, must not be the better for it
         return replace(first, unstable=True)
-    third = again() if led == "done" else None
-    if third is not None and third.outcome == "grader_error":
+    third = again()
+    if third.outcome == "grader_error":
         return third
-    repeats = third is not None and third.outcome == first.outcome
-    if second.outcome != "passed" or third is None or not repeats:
+    repeats = third.outcome == first.outcome
+    if second.outcome != "passed" or third.outcome == "passed":
         return replace(second, unstable=not repeats)
-    return replace(third, keeps=True)
+    return replace(third, keeps=True) if repeats else replace(first, unstable=True)
 
 
 def sentence(kept: Sequence[Kept]) -> str:

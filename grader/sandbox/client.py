@@ -170,6 +170,8 @@ class Worker:
                 while decode.is_model_call(text):
                     if models is None:
                         raise BadFrame("it calls a model that it was not given")
+                    if budget.exhausted:  # whoever asks without a pause would never be found waiting
+                        self._check_budget(budget, budget.use(self._number, self._process))
                     self._respond(models.answer(decode.model_call(text, data)))
                     text, data = self._receive(budget)
                 reply = decode.reply(text, data)

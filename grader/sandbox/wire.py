@@ -24,6 +24,10 @@ MAX_SEQUENCE = 1 << 32
 SMALL = 1 << 20  # bytes of data that always have room
 
 
+class Unsendable(InternalError):
+    """A request that no frame holds: too large, or not made of plain values."""
+
+
 class Request:
     """One request on its way to bytes: JSON with placeholders, and the literal arrays that travel beside it."""
 
@@ -47,7 +51,7 @@ class Request:
         text = frames.dumps(self._json)
         body = data or b"".join(self._chunks)
         if len(text) > frames.MAX_JSON or len(body) > frames.MAX_DATA:
-            raise InternalError(f"A request of {len(text)} + {len(body)} bytes is larger than a frame may be.")
+            raise Unsendable(f"A request of {len(text)} + {len(body)} bytes is larger than a frame may be.")
         return frames.header(sequence, len(text), len(body)) + text + body
 
     def _value(self, value: Any) -> Any:
@@ -72,7 +76,7 @@ class Request:
             return {"$recipe": ["dtype", [value.name], {}]}
         if isinstance(value, Tensor) and value.array is not None:
             return self._literal(value.array)
-        raise InternalError(f"A check passes a {type(value).__name__}; calls take plain values, arrays and recipes.")
+        raise Unsendable(f"A check passes a {type(value).__name__}; calls take plain values, arrays and recipes.")
 
     def _literal(self, array: Any) -> dict[str, int]:
         import numpy as np

@@ -2,6 +2,7 @@
 
 import pytest
 
+from grader.checking import plugin
 from grader.checking.processes import Processes
 from grader.checking.repeat import KEEPS, settle
 from grader.checking.session import Bench, Verdict
@@ -157,9 +158,11 @@ def verdicts(*found):
         (["failed", "timed_out"], "timed_out", True, False, ["fresh"]),
         (["failed", "passed", "done", "failed"], "failed", False, True, ["fresh", "lead", "again"]),
         (["failed", "passed", "done", "passed"], "passed", True, False, ["fresh", "lead", "again"]),
-        (["failed", "passed", "done", "crashed"], "passed", True, False, ["fresh", "lead", "again"]),
+        (["failed", "passed", "done", "crashed"], "failed", True, False, ["fresh", "lead", "again"]),
         (["failed", "passed", "done", "grader_error"], "grader_error", False, False, ["fresh", "lead", "again"]),
-        (["crashed", "passed", "ended"], "passed", True, False, ["fresh", "lead"]),
+        (["crashed", "passed", "ended", "ended"], "crashed", True, False, ["fresh", "lead", "lead"]),
+        (["crashed", "passed", "ended", "done", "passed"], "passed", True, False, ["fresh", "lead", "lead", "again"]),
+        (["failed", "passed", "ended", "done", "failed"], "failed", False, True, ["fresh", "lead", "lead", "again"]),
         (["failed", "passed", "spent"], "failed", True, False, ["fresh", "lead"]),
         (["failed", "crashed", "done", "failed"], "crashed", False, False, ["fresh", "lead", "again"]),
         (["failed", "crashed", "done", "passed"], "crashed", True, False, ["fresh", "lead", "again"]),
@@ -206,6 +209,15 @@ def test_a_process_that_something_else_killed_costs_nothing(bench, monkeypatch):
     assert result.score.earned == 7
     assert [check.id for check in result.checks if check.unstable] == ["lab01/jitter.draws"]
     assert result.tasks[1].diagnosis is None
+
+
+def test_chance_does_not_help_again_and_again(bench, monkeypatch):
+    monkeypatch.setattr(plugin, "MOST_SPARED", 0)
+    killed(bench, monkeypatch, 2)
+    result = graded(bench)
+    assert [(check.outcome, check.unstable) for check in result.checks if check.outcome != "passed"] == [
+        ("crashed", True)
+    ]
 
 
 def test_a_fault_of_ours_on_the_way_is_ours(bench, monkeypatch):

@@ -26,6 +26,7 @@ SIGKILL = 9
 PARKED = 100  # descriptors wait above this number until the low ones are free
 CHANNEL, TRACES = 3, 4
 MAX_FILE = 1 << 20
+STACK = 8 << 20  # which no other limit counts as data
 MAX_OPEN = 64
 MAX_ZYGOTE_OPEN = 1024
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # of mallopt(3)
@@ -90,6 +91,7 @@ def set_limits(cpu_s: float, memory_mib: int, base_bytes: int) -> None:
     wanted = {
         "RLIMIT_CPU": (seconds, seconds + 1),
         "RLIMIT_AS": (base_bytes + (memory_mib << 20),) * 2,
+        "RLIMIT_STACK": (STACK, STACK),
         "RLIMIT_CORE": (0, 0),
         "RLIMIT_FSIZE": (MAX_FILE, MAX_FILE),
         "RLIMIT_NOFILE": (MAX_OPEN, MAX_OPEN),
