@@ -231,7 +231,7 @@ def test_tokens_of_a_wide_picture(compare, draw):
     compare.unpatchify(draw.normal(2, 6, 12), 2, 3, 2)
 
 
-@check("patchify", visible=True)
+@check("patchify", visible=True, property=True)
 def test_patches_that_do_not_divide(compare, draw):
     """Sizes that the patch does not divide are refused, on either side."""
     compare.patchify(draw.normal(1, 2, 4, 5), 2)
@@ -359,7 +359,7 @@ def test_interpolated_places(compare):
     compare.sincos_2d(8, 6, 4, 16, 2.0)
 
 
-@check("sincos_2d", visible=True)
+@check("sincos_2d", visible=True, property=True)
 def test_channels_that_four_does_not_divide(compare):
     """A width that 4 does not divide is refused, whether even or odd."""
     compare.sincos_2d(6, 2, 3, 2, 1.0)
