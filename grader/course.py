@@ -218,7 +218,16 @@ class Course:
 
     def links(self, page: Page) -> dict[str, str]:
         """Return how `page` may link to the others: path from file to file -> name of the page."""
-        return {Path(os.path.relpath(one.path, page.path.parent)).as_posix(): one.name for one in self.pages}
+        return {_from(page, one.path): one.name for one in self.pages}
+
+    def drawings(self, page: Page) -> dict[str, str]:
+        """Return how `page` may include the handbook's drawings: path from file to file -> SVG."""
+        return {_from(page, path): _text(path, page.name) for path in (self.root / "exercises/handbook").glob("*.svg")}
+
+
+def _from(page: Page, path: Path) -> str:
+    """Return the path that leads from a page to another file, as markdown writes it."""
+    return Path(os.path.relpath(path, page.path.parent)).as_posix()
 
 
 def _nearest(word: str, names: Sequence[str]) -> str | None:

@@ -348,9 +348,9 @@ def write_pages(course: Course) -> Path:
     for one in course.pages:
         target = folder / f"{one.name}.html"
         if not target.exists() or target.lstat().st_mtime < one.path.stat().st_mtime:
-            outputs.write(
-                target, page.lab_page(f"{one.name}: {one.title}", one.text, course.templates, course.links(one))
-            )
+            title = f"{one.name}: {one.title}"
+            html = page.lab_page(title, one.text, course.templates, course.links(one), course.drawings(one))
+            outputs.write(target, html)
     return folder
 
 

@@ -1,12 +1,14 @@
 """A page of the course, a lab's or the handbook's: markdown as one self-contained HTML file, or as text for a terminal.
 
 Links from page to page stand in the markdown as paths from file to file. `links` says which page each path means:
-`{"../lab01_forward_noise/page.md": "lab01"}`.
+`{"../lab01_forward_noise/page.md": "lab01"}`. Drawings are SVG files beside the handbook's pages, included as pictures
+are: `![what it shows](../handbook/network.svg#lab07)` shows the drawing with all its parts of class `lab07` coloured.
 """
 
 from __future__ import annotations
 
 import re
+import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -66,10 +68,41 @@ def dead_links(markdown: str) -> list[str]:
     ]
 
 
-def lab_page(title: str, markdown: str, templates_dir: Path, links: Mapping[str, str] | None = None) -> str:
+_SVG = "http://www.w3.org/2000/svg"
+ET.register_namespace("", _SVG)  # or every name is written with a prefix, which HTML does not know
+
+
+def parts(drawing: str) -> set[str]:
+    """Return the names of a drawing's parts: all classes in it."""
+    return {name for element in ET.fromstring(drawing).iter() for name in element.get("class", "").split()}
+
+
+def _drawing(svg: str, says: str, part: str) -> str:
+    """Return a drawing for HTML, in the page's colours: its parts of class `part` stand out."""
+    root = ET.fromstring(svg)
+    for title in root.findall(f"{{{_SVG}}}title"):
+        root.remove(title)
+    for element in root.iter():
+        names = element.get("class", "").split()
+        if part in names:
+            element.set("class", " ".join([*names, "on"]))
+    root.set("class", "drawing")
+    root.set("role", "img")
+    root.set("aria-label", says)
+    drawn = ET.tostring(root, encoding="unicode", short_empty_elements=False)
+    return f'<span class="scroll" tabindex="0" role="group" aria-label="Drawing">{drawn}</span>'
+
+
+def lab_page(
+    title: str,
+    markdown: str,
+    templates_dir: Path,
+    links: Mapping[str, str] | None = None,
+    drawings: Mapping[str, str] | None = None,
+) -> str:
     """Return the page as HTML: no script, nothing fetched. HTML inside the markdown is shown as text.
 
-    A link to another page leads to `<its name>.html` in the same folder.
+    A link to another page leads to `<its name>.html` in the same folder. `drawings` are SVG by their paths.
     """
     parser = _parser()
     tokens = parser.parse(clean(markdown))
@@ -77,8 +110,12 @@ def lab_page(title: str, markdown: str, templates_dir: Path, links: Mapping[str,
     for token in tokens:
         children = []
         for child in token.children or []:
-            if child.type == "image":  # nothing is fetched: the picture's text stands in its place
-                children.append(Token("text", "", 0, content=f"[{child.content}]"))
+            if child.type == "image":
+                path, _, part = str(child.attrGet("src")).partition("#")
+                if drawings and path in drawings:
+                    children.append(Token("html_inline", "", 0, content=_drawing(drawings[path], child.content, part)))
+                else:  # nothing is fetched: the picture's text stands in its place
+                    children.append(Token("text", "", 0, content=f"[{child.content}]"))
                 continue
             if child.type == "link_open" and not (href := str(child.attrGet("href"))).startswith("#"):
                 child.attrSet("rel", "noopener")

@@ -1,6 +1,6 @@
 import pytest
 
-from grader.reports.page import anchors, dead_links, lab_page, page_text, slug
+from grader.reports.page import anchors, dead_links, lab_page, page_text, parts, slug
 from tests.reports.lint import Page, faults
 from tests.reports.samples import XSS
 
@@ -52,6 +52,28 @@ def test_a_page_without_title_gets_one(templates):
 def test_dead_links_are_found():
     assert dead_links(PAGE) == []
     assert dead_links("# A\n[x](#a) [y](#b)") == ["#b"]
+
+
+DRAWING = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><title>Two boxes</title>
+<g class="lab07 resnet"><rect width="4" height="4"/></g><g class="lab08"><text y="9">B</text></g></svg>
+"""
+
+
+@pytest.mark.parametrize(("part", "on"), [("#lab07", [True, False]), ("#resnet", [True, False]), ("", [False, False])])
+def test_a_drawing_is_part_of_the_page_and_its_named_part_stands_out(part, on, templates):
+    markdown = f'# Nets\n\n![A "box"](../handbook/net.svg{part})\n'
+    html = lab_page("Nets", markdown, templates, drawings={"../handbook/net.svg": DRAWING})
+    assert faults(html) == []
+    page = Page(html)
+    groups = [attrs["class"].split() for attrs in page.all("g")]
+    assert ["on" in names for names in groups] == on
+    (svg,) = (attrs for attrs in page.all("svg") if attrs.get("class") == "drawing")
+    assert svg["aria-label"] == 'A "box"'
+    assert "[A" not in html and "Two boxes" not in html
+
+
+def test_the_parts_of_a_drawing():
+    assert parts(DRAWING) == {"lab07", "resnet", "lab08"}
 
 
 @pytest.mark.parametrize("payload", XSS)

@@ -1,0 +1,216 @@
+"""Pictures of lab 07, drawn in the judge from answers of public calls."""
+
+from typing import Any
+
+import numpy as np
+
+from fixtures.minisd import stack
+from grader.kit import Chart, ImageGrid, arange, array, beside, figure, randn, tensor, to_images
+
+PROMPTS = ("a red circle", "a green triangle", "a blue ring", "a yellow square")
+SEED = 7
+SIDES = [256, 384, 512, 768, 1024, 1536, 2048]
+
+Points = list[tuple[float, float]]
+
+
+def grey(values: np.ndarray, size: int = 32) -> np.ndarray:
+    """Return maps (N, h, w) in [-1, 1] as grey pictures (N, 3, size, size)."""
+    shown = np.clip(values.astype(np.float32), -1, 1)[:, None].repeat(3, axis=1)
+    return shown.repeat(size // shown.shape[2], axis=2).repeat(size // shown.shape[3], axis=3)
+
+
+def maps(label: str, yours: Any, reference: Any, size: int = 32) -> list[tuple[str, Any]]:
+    """Return the rows of maps (N, h, w): the reference's and, where it has its shape, the student's."""
+    rows = [(f"{label}reference", to_images(grey(reference.array, size)))]
+    if getattr(yours, "array", None) is not None and yours.shape == reference.shape:
+        rows.append((f"{label}yours", to_images(grey(yours.array, size))))
+    return rows
+
+
+def drawn(play: Any, scenario: str) -> list[tuple[str, Any]]:
+    """Return what the trained stack draws with one of its parts replaced."""
+    noise = randn(SEED, len(PROMPTS), 4, 8, 8)
+    yours, reference = play.scenario(scenario, stack=stack(), prompts=list(PROMPTS), noise=noise)
+    return beside(yours, reference)
+
+
+@figure("timestep_embedding")
+def the_embedding_of_time(play) -> ImageGrid:
+    """The embedding as a picture: timesteps downwards, channels across."""
+    yours, reference = play.call("timestep_embedding", arange(0, 1024) * 1.0, 32, True, 0.0)
+    shown = [reference.array[::32][None]]
+    rows = [("reference", to_images(grey(shown[0])))]
+    if getattr(yours, "array", None) is not None and yours.shape == reference.shape:
+        rows.append(("yours", to_images(grey(yours.array[::32][None]))))
+    return ImageGrid(
+        title="Time as sines and cosines",
+        caption="The embeddings of t = 0, 32, … 992 (downwards), 32 channels: cosines left, sines right, fast "
+        "ones first. At t = 0, the first line, cosines are white and sines grey.",
+        alt="Two blocks of stripes that become slower from left to right.",
+        columns=["t down, channels across"],
+        rows=rows,
+    )
+
+
+@figure("timestep_embedding")
+def drawn_with_your_time(play) -> ImageGrid:
+    """A trained UNet draws, told the time by the student's function."""
+    return ImageGrid(
+        title="Drawn with your time",
+        caption="The course's small model draws four prompts; its time embedding is yours. Weights were trained "
+        "with one order of the halves and one set of frequencies: with others the model does not know how noisy "
+        "its input is.",
+        alt="A red circle, a green triangle, a blue ring and a yellow square, by the reference's embedding and by "
+        "yours.",
+        columns=list(PROMPTS),
+        rows=drawn(play, "drawn_with_time"),
+    )
+
+
+@figure("cross_attention")
+def drawn_with_your_attention(play) -> ImageGrid:
+    """A trained UNet draws, reading the prompt by the student's function."""
+    return ImageGrid(
+        title="Drawn with your cross-attention",
+        caption="The course's small model draws four prompts; each of its cross-attentions is yours. Where the "
+        "prompt is read wrongly, something is drawn, and not what was asked for.",
+        alt="A red circle, a green triangle, a blue ring and a yellow square, by the reference's attention and by "
+        "yours.",
+        columns=list(PROMPTS),
+        rows=drawn(play, "drawn_with_attention"),
+    )
+
+
+@figure("patchify")
+def numbered_patches(play) -> ImageGrid:
+    """A ramp that is cut into tokens and laid out token by token."""
+    ramp = np.linspace(-1, 1, 8 * 16, dtype=np.float32).reshape(1, 1, 8, 16)
+    yours, reference = play.call("patchify", array(ramp), 4)
+    rows = [("reference", to_images(grey(reference.array.reshape(8, 4, 4))))]
+    if getattr(yours, "array", None) is not None and yours.shape == reference.shape:
+        rows.append(("yours", to_images(grey(yours.array.reshape(8, 4, 4)))))
+    return ImageGrid(
+        title="Eight tokens of a ramp",
+        caption="A picture of 8 × 16 that brightens from line to line and, slowly, within a line, cut into "
+        "patches of 4. The first four tokens are its upper half. Rows in place of patches look alike all over.",
+        alt="Eight small grey ramps, four dark ones and four bright ones.",
+        columns=[f"token {i}" for i in range(8)],
+        rows=rows,
+    )
+
+
+@figure("adaln_zero_block")
+def while_the_gates_open(play) -> Chart:
+    """How far a block moves its tokens, while its modulation grows from zero."""
+    opening = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
+    w = {"w": randn(SEED, 48, 8) * 0.4, "b": randn(SEED + 1, 48) * 0.4}
+    given = {"x": randn(SEED + 2, 2, 6, 8), "c": randn(SEED + 3, 2, 8), "w": w, "opening": opening, "seed": SEED}
+    yours, reference = play.scenario("gates", **given)
+    series = [("reference", "reference", list(zip(opening, reference, strict=True)))]
+    if isinstance(yours, list) and len(yours) == len(opening) and all(np.isfinite(value) for value in yours):
+        series.append(("yours", "yours", list(zip(opening, yours, strict=True))))
+    return Chart(
+        title="While the gates open",
+        caption="How far a block moves its tokens (root mean square), while its modulation grows from zero to "
+        "full. At zero the block is the identity: the curve starts at 0.",
+        alt="A curve that starts at zero and rises.",
+        x_label="share of the modulation",
+        y_label="change of the tokens",
+        series=series,
+    )
+
+
+@figure("sincos_2d")
+def who_is_near(play) -> ImageGrid:
+    """How alike the embedding of one place is to those of all others."""
+    yours, reference = play.call("sincos_2d", 64, 8, 16, 16, 1.0)
+
+    def alike(table: np.ndarray) -> np.ndarray:
+        unit = table / np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-9)
+        found = np.stack([unit @ unit[row * 16 + column] for row, column in ((0, 0), (4, 4), (4, 8), (7, 15))])
+        return (2 * found - 1).reshape(4, 8, 16)
+
+    rows = [("reference", to_images(grey(alike(reference.array))))]
+    if getattr(yours, "array", None) is not None and yours.shape == reference.shape:
+        rows.append(("yours", to_images(grey(alike(yours.array)))))
+    return ImageGrid(
+        title="Who is near",
+        caption="The likeness (cosine) of one place's embedding to those of all places of a grid of 8 rows and 16 "
+        "columns: a bright spot at the place itself, and a cross along its row and column.",
+        alt="Four pictures with a bright spot in the corner or the middle.",
+        columns=["upper left", "row 4, column 4", "row 4, column 8", "lower right"],
+        rows=rows,
+    )
+
+
+@figure("rope_axial")
+def scores_before_and_after_a_shift(play) -> ImageGrid:
+    """Scores of rotated queries and keys, before and after all positions move."""
+    ids = tensor([[float(row), float(column)] for row in range(2) for column in range(8)])
+    given = {"q": randn(SEED, 1, 1, 16, 16), "k": randn(SEED + 1, 1, 1, 16, 16), "ids": ids, "axes_dim": (8, 8)}
+    yours, reference = play.scenario("shifted_scores", **given, by=tensor([[5.0, 11.0]]))
+    for answer in (yours, reference):
+        if getattr(answer, "array", None) is not None:
+            answer.array = answer.array / 10
+    return ImageGrid(
+        title="Scores know distances alone",
+        caption="Scores of 16 queries and 16 keys on a grid of 2 × 8, with positions as they are, and all moved "
+        "by 5 rows and 11 columns. Turned rightly, both pictures are one.",
+        alt="Two equal patterns of grey squares.",
+        columns=["as they are", "all moved"],
+        rows=maps("", yours, reference),
+    )
+
+
+@figure("attention_cost")
+def scores_over_the_side(play) -> Chart:
+    """Bytes of the scores over the side of the picture, for two patch sizes."""
+    series = []
+    for patch in (1, 2):
+        mine: Points = []
+        theirs: Points = []
+        for side in SIDES:
+            yours, reference = play.call("attention_cost", side, side, 8, patch, 1536, 24, 154, 2, 2)
+            theirs.append((float(side), float(reference["score_bytes"])))
+            found = yours.get("score_bytes") if isinstance(yours, dict) else None
+            if isinstance(found, int) and not isinstance(found, bool) and found > 0:
+                mine.append((float(side), float(found)))
+        series.append((f"patches of {patch}", "reference", theirs))
+        if len(mine) == len(SIDES):
+            series.append((f"yours, patches of {patch}", "yours", mine))
+    return Chart(
+        title="What scores cost, by side",
+        caption="Bytes of one layer's scores in half precision: 24 heads, batch 2, 154 tokens of text. Twice the "
+        "side is nearly sixteen times the bytes; half the patch is twice the side.",
+        alt="Two rising lines on a logarithmic axis, patches of 1 sixteen times above patches of 2.",
+        x_label="side of the picture",
+        y_label="bytes",
+        series=series,
+        log_y=True,
+    )
+
+
+@figure("resnet_block")
+def drawn_with_your_resnets(play) -> ImageGrid:
+    """A trained UNet draws, with the student's ResNet block at every place."""
+    return ImageGrid(
+        title="Drawn with your ResNet block",
+        caption="The course's small model draws four prompts; each of its ResNet blocks is yours.",
+        alt="A red circle, a green triangle, a blue ring and a yellow square, by the reference's blocks and by yours.",
+        columns=list(PROMPTS),
+        rows=drawn(play, "drawn_with_resnets"),
+    )
+
+
+@figure("unet_forward")
+def drawn_on_your_way(play) -> ImageGrid:
+    """A trained UNet draws, with its layers in the student's order."""
+    return ImageGrid(
+        title="Drawn on your way through the UNet",
+        caption="The course's small model draws four prompts; its layers are its own, the way through them is "
+        "yours. Skips in another order keep the rough layout and lose the details.",
+        alt="A red circle, a green triangle, a blue ring and a yellow square, by the reference's way and by yours.",
+        columns=list(PROMPTS),
+        rows=drawn(play, "drawn_with_walk"),
+    )
