@@ -58,10 +58,10 @@ def outlined_sprites(play) -> ImageGrid:
         rows += rows_of(f"α/r = {scale:g}", mine, reference[place])
     return ImageGrid(
         title="An adapter, injected by you",
-        caption="The course's little UNet with an adapter that was trained on outlined sprites, put in by your code. At "
+        caption="The course's little UNet with an adapter trained on outlined sprites, put in by your code. At "
         "scale 0 it is the base, at 1 outlined. With α for α/r the scale 0.5 is 2 and pictures fall apart; a wrapper "
         "that nobody calls leaves all rows as the first.",
-        alt="Four sprites at three scales: filled, then thinner, then mere outlines, by the reference and by your code.",
+        alt="Four sprites at three scales: filled, then thinner, then mere outlines, by the reference and by you.",
         columns=list(SHOWN),
         rows=rows,
     )
@@ -129,7 +129,7 @@ def what_swapping_leaves(play) -> Chart:
             series.append((f"your {dtype}", "yours", numbered(yours)))
     return Chart(
         title="Merging and unmerging in turns",
-        caption="Root mean square of what a weight of deviation 0.03 has changed by, after so many adapters were merged "
+        caption="Root mean square of the change of a weight of deviation 0.03, after so many adapters were merged "
         "and taken out again. Each rounding stays. Where unmerge is not merge's undoing, the line lies far above.",
         alt="Three rising lines on a logarithmic axis, bfloat16 above float16 and far above float32.",
         x_label="adapters, one after another",
@@ -250,7 +250,7 @@ def lengths_of_the_rows(play) -> Chart:
         series.append(("yours", "yours", lengths(yours, wanted)))
     return Chart(
         title="m is the length of a row",
-        caption="The answers to unit vectors are the columns of the effective weight; here are the lengths of its rows, "
+        caption="The answers to unit vectors are the columns of the effective weight; shown are its rows' lengths, "
         "over the magnitudes that they should have. Normalised by anything else, they leave the diagonal.",
         alt="A straight diagonal line.",
         x_label="m",

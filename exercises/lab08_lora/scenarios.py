@@ -124,7 +124,7 @@ def with_another_base(student, *, model, inputs, targets, rank, alpha, seed):
 
 
 def after_training(student, *, model, inputs, weight, targets, rank, alpha, seed, steps, lr, filled=True):
-    """Return what the model answers after SGD steps on everything that wants a gradient; the loss is ⟨weight, answer⟩².
+    """Return what the model answers after SGD steps on everything that wants a gradient; the loss is ⟨weight, answer⟩.
 
     Nothing that is frozen may move and everything that learns must, or the answer is another.
     """
@@ -132,7 +132,7 @@ def after_training(student, *, model, inputs, weight, targets, rank, alpha, seed
     inject(student, built, targets, rank, alpha, adapters(seed, filled))
     for _ in range(steps):
         learning = [parameter for parameter in built.parameters() if parameter.requires_grad]
-        loss = (answer(built, inputs) * weight).sum().square() / weight.numel()
+        loss = (answer(built, inputs) * weight).sum()
         with torch.no_grad():
             for parameter, gradient in zip(learning, _grad(loss, learning), strict=True):
                 parameter -= lr * gradient
@@ -229,7 +229,7 @@ def with_unet(stack, unet):
 
 
 def styled(student, *, stack, weights, rank, scales, prompts, noise):
-    """Draw prompts with a trained adapter that the student's code injected, at each of `scales`; (N, 3, 32, 32) each."""
+    """Draw prompts with a trained adapter that the student's code injected, at each of `scales`: (N, 3, 32, 32)."""
 
     def make_ab(name, in_features, out_features, rank):
         return weights[f"unet.{name}.lora_A.weight"].clone(), weights[f"unet.{name}.lora_B.weight"].clone()
@@ -251,9 +251,10 @@ def from_a_file(student, *, stack, sd, prompts, noise):
         name = key.removeprefix("unet.").removesuffix(".lora_A.weight")
         if not key.endswith(".lora_A.weight") or name not in modules:
             continue
-        B, alpha = found["weights"][f"unet.{name}.lora_B.weight"], found["alphas"].get(f"unet.{name}.alpha", len(A))
+        B = found["weights"][f"unet.{name}.lora_B.weight"]
+        scale = found["alphas"].get(f"unet.{name}.alpha", len(A)) / len(A)
 
-        def add(module, inputs, output, A=A, B=B, scale=alpha / len(A)):
+        def add(module, inputs, output, A=A, B=B, scale=scale):
             return output + scale * (inputs[0] @ A.T @ B.T)
 
         hooks.append(modules[name].register_forward_hook(add))
