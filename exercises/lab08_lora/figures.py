@@ -184,8 +184,8 @@ def along_a_weight(play) -> Chart:
     """One output's value as the weight of the second of two adapters goes from -1 to 2."""
     x, W = randn(SEED, 1, 12), randn(SEED + 1, 8, 12) * 0.3
     adapters = [
-        (randn(SEED + 2, 2, 12) * 0.3, randn(SEED + 3, 8, 2), 2.0),
-        (randn(SEED + 4, 6, 12) * 0.3, randn(SEED + 5, 8, 6), 12.0),
+        (randn(SEED + 2, 4, 12) * 0.3, randn(SEED + 3, 8, 4), 4.0),
+        (randn(SEED + 4, 4, 12) * 0.3, randn(SEED + 5, 8, 4), 8.0),
     ]
     places = [round(-1 + 0.25 * i, 2) for i in range(13)]
     mine: Points = []
@@ -201,8 +201,8 @@ def along_a_weight(play) -> Chart:
     return Chart(
         title="Weights count as they are",
         caption="One output of a layer with two adapters, over the second one's weight; the first has 0.8. It is a "
-        "straight line, through zero and beyond one. Normalised weights bend it, limited ones cut it off, a lost sign "
-        "folds it, and mixed matrices make a parabola.",
+        "straight line, through zero and beyond one. Normalised weights and mixed matrices bend it, limits cut "
+        "it off, a lost sign folds it.",
         alt="A straight line over weights from -1 to 2.",
         x_label="weight of the second adapter",
         y_label="output",
