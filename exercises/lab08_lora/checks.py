@@ -286,7 +286,7 @@ def test_names_of_a_network(compare, draw):
 
 @check("inject_lora", visible=True, weight=3)
 def test_another_base(compare, draw):
-    """The pretrained layers are still the model's: what is changed in them shows, weights and biases."""
+    """The pretrained layers are still the model's: other numbers in them show, in weights and biases."""
     compare.play("with_another_base", **net(draw), targets=["proj", "mlp.0", "head"], rank=3, alpha=5.0)
 
 
@@ -321,13 +321,13 @@ def test_feed_forward_of_a_unet(compare, draw):
 def test_proj_in_a_unet(compare, draw):
     """A short name that others contain hits only where it is a whole part."""
     compare.play("as_injected", **unet(draw), targets=["proj"], rank=2, alpha=9.0)
-    compare.play("as_injected", **unet(draw), targets=["time_emb_proj"], rank=2, alpha=draw.real(3.0, 9.0))
+    compare.play("as_injected", **net(draw), targets=["proj_out"], rank=2, alpha=draw.real(3.0, 9.0))
 
 
 @check("inject_lora", weight=3)
 def test_a_fresh_adapter(compare, draw):
     """With B at zero the model answers as before."""
-    compare.play("as_injected", **unet(draw), targets=ATTENTION, rank=3, alpha=8.0, filled=False)
+    compare.play("as_injected", **net(draw), targets=["proj", "mlp.0"], rank=3, alpha=8.0, filled=False)
     compare.play("as_injected", **net(draw, width=4), targets=["embed", "head"], rank=3, alpha=8.0, filled=False)
 
 

@@ -111,7 +111,7 @@ def as_injected(student, *, model, inputs, targets, rank, alpha, seed, filled=Tr
 
 
 def with_another_base(student, *, model, inputs, targets, rank, alpha, seed):
-    """Return what the model answers after its pretrained parameters, those from before the injection, were changed."""
+    """Return what the model answers after its pretrained parameters, those from before the injection, were replaced."""
     built = pretrained(**model)
     before = [parameter for _, parameter in sorted(built.named_parameters())]
     inject(student, built, targets, rank, alpha, adapters(seed))
@@ -119,7 +119,7 @@ def with_another_base(student, *, model, inputs, targets, rank, alpha, seed):
     with torch.no_grad():
         for parameter in before:
             fan_in = parameter[0].numel() if parameter.ndim > 1 else parameter.numel()
-            parameter += torch.randn(parameter.shape, generator=generator) * 0.5 / fan_in**0.5
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.7 / fan_in**0.5)
     return answer(built, inputs)
 
 
