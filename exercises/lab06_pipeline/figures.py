@@ -9,7 +9,7 @@ import numpy as np
 
 from fixtures.minisd import config, stack, weights
 from fixtures.sprites import COLOURS, SHAPES, sprite
-from grader.kit import Chart, ImageGrid, array, error_images, figure, randn, tensor, to_images
+from grader.kit import Chart, ImageGrid, array, beside, error_images, figure, randn, tensor, to_images
 
 SEED = 20
 STEPS = 10
@@ -147,10 +147,10 @@ def strengths(play):
     )
     return ImageGrid(
         title="Entering the walk late",
-        caption="A yellow circle as the start for “a purple circle”. Little strength keeps the picture, much of it "
-        "keeps nothing but the place. With noise of the wrong level the model leaves specks, or paints over it; "
+        caption="A yellow circle as the start for “a purple circle”. A little strength tints what is there; much of "
+        "it keeps the place at most. With noise of the wrong level the model leaves specks, or paints over it; "
         "with a shorter walk in place of a late one, all strengths look like the last.",
-        alt="A yellow circle at the left, turning into a purple one towards the right.",
+        alt="A circle that keeps something of its old colour at the left and is purple towards the right.",
         columns=[f"strength {strength}" for strength in STRENGTHS],
         rows=rows_of(yours, reference),
     )
@@ -200,8 +200,8 @@ def drawn_after_a_swap(play):
     return ImageGrid(
         title="Another scheduler for the same model",
         caption="The stack's DDIM scheduler, swapped by your function, then ten steps. A scheduler of defaults "
-        "believes in noise levels that this model has never seen: the picture is washed out or full of noise, and "
-        "nothing raises.",
+        "believes in noise levels that this model has never seen: shapes and colours come out wrong, and nothing "
+        "raises.",
         alt="A red circle left of a blue square, drawn by DPM-Solver++ and by Euler.",
         columns=["DPM-Solver++", "Euler"],
         rows=rows_of(yours["pictures"] if yours is not None else None, reference["pictures"]),
@@ -262,7 +262,7 @@ def repainted(play):
     scene = np.where(np.arange(32) < 16, left, right).astype(np.float32)
     mask = np.zeros((1, 1, 32, 32), dtype=np.float32)
     mask[..., 16:] = 1
-    at = [0.5, 0.8, 1.0]
+    at = [0.25, 0.5, 0.75, 1.0]
     yours, reference = play.scenario(
         "repainted",
         stack=stack(),
@@ -271,13 +271,15 @@ def repainted(play):
         mask=array(mask),
         noise=randn(SEED, 1, 4, 8, 8),
         strengths=at,
-        steps=2 * STEPS,
+        steps=4,
     )
     return ImageGrid(
         title="Repainting a hole",
-        caption="The right half of “a red circle left of a blue square” is a hole, repainted as a green triangle. At "
-        "strength 1 nothing of the square may be left; the circle has to stay, and there should be no seam.",
-        alt="A red circle on the left in each picture; on the right a blue square that becomes a green triangle.",
+        caption="The right half of “a red circle left of a blue square” is a hole, repainted as a green triangle in "
+        "four steps. The circle has to stay as it is, whatever the strength. A wrong level around the hole changes "
+        "what is painted into it; a mask the wrong way round keeps the square and loses the circle.",
+        alt="A red circle on the left in each picture; on the right a blue square at low strength, a green triangle at "
+        "high.",
         columns=[f"strength {strength}" for strength in at],
-        rows=rows_of(yours, reference),
+        rows=beside(yours, reference, limit=0.5),
     )

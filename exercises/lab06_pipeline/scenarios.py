@@ -307,26 +307,26 @@ def film(student, *, stack, scheduler, prompt, noise, guidance_scale, steps):
 # The figures below are drawn with the trained stack as well.
 
 
-def guided_walk(stack, scheduler, latents, timesteps, prompt, after=None):
-    """Walk the latents down these timesteps at guidance scale 3 and return them; `after(latents, t_next)` each step."""
+def guided_walk(stack, made, x, timesteps, prompt, after=None):
+    """Walk latents down these timesteps of a scheduler at guidance scale 3; `after(x, t_next)` follows each step."""
     for place, t in enumerate(timesteps):
-        prediction = stack.predict(scheduler.scale_model_input(latents, t), t, [prompt] * len(latents), 3.0)
-        latents = scheduler.step(prediction, t, latents).prev_sample
+        eps = stack.predict(made.scale_model_input(x, t), t, [prompt] * len(x), 3.0)
+        x = made.step(eps, t, x).prev_sample
         if after is not None:
-            latents = after(latents, timesteps[place + 1] if place + 1 < len(timesteps) else None)
-    return latents
+            x = after(x, timesteps[place + 1] if place + 1 < len(timesteps) else None)
+    return x
 
 
 def drawn_from_seeds(student, *, stack, prompt, seeds, shown, steps):
     """Draw batches of these seeds, and return the pictures that belong to the seed `shown`, decoded."""
     latents = []
     for batch in seeds:
-        scheduler = stack.scheduler()
-        scheduler.set_timesteps(steps)
-        sigma = float(scheduler.init_noise_sigma)
+        made = stack.scheduler()
+        made.set_timesteps(steps)
+        sigma = float(made.init_noise_sigma)
         noise = student.prepare_latents((len(batch), 4, 32, 32), batch, sigma, 4, torch.float32)
         place = batch.index(shown)
-        latents.append(guided_walk(stack, scheduler, noise[place : place + 1], scheduler.timesteps, prompt))
+        latents.append(guided_walk(stack, made, noise[place : place + 1], made.timesteps, prompt))
     return stack.decode(torch.cat(latents))
 
 
@@ -334,9 +334,9 @@ def drawn_from_a_picture(student, *, stack, picture, prompt, noise, strengths, s
     """Start from a picture at each strength, and return what the model makes of it under another prompt, decoded."""
     latents = []
     for strength in strengths:
-        scheduler = stack.scheduler()
-        start = student.img2img_start(scheduler, stack.encode(picture), noise, strength, steps)
-        latents.append(guided_walk(stack, scheduler, start["latents"], start["timesteps"], prompt))
+        made = stack.scheduler()
+        start = student.img2img_start(made, stack.encode(picture), noise, strength, steps)
+        latents.append(guided_walk(stack, made, start["latents"], start["timesteps"], prompt))
     return stack.decode(torch.cat(latents))
 
 
@@ -365,11 +365,11 @@ def drawn_after_a_swap(student, *, stack, prompt, noise, classes, steps):
     """Swap the stack's scheduler for each of `classes` and draw; return the pictures and the signal level over t."""
     latents, signal = [], []
     for name in classes:
-        scheduler = student.swap_scheduler(stack.scheduler(), CLASSES[name])
-        scheduler.set_timesteps(steps)
-        start = noise * scheduler.init_noise_sigma
-        latents.append(guided_walk(stack, scheduler, start, scheduler.timesteps, prompt))
-        signal.append(scheduler.alphas_cumprod.sqrt()[::50].tolist())
+        made = student.swap_scheduler(stack.scheduler(), CLASSES[name])
+        made.set_timesteps(steps)
+        start = noise * made.init_noise_sigma
+        latents.append(guided_walk(stack, made, start, made.timesteps, prompt))
+        signal.append(made.alphas_cumprod.sqrt()[::50].tolist())
     return {"pictures": stack.decode(torch.cat(latents)), "signal": signal}
 
 
@@ -388,13 +388,13 @@ def repainted(student, *, stack, picture, prompt, mask, noise, strengths, steps)
     """Repaint the hole of a picture at each strength; return the decoded pictures."""
     image, latents = stack.encode(picture), []
     for strength in strengths:
-        scheduler = stack.scheduler()
-        scheduler.set_timesteps(steps)
-        timesteps = scheduler.timesteps[steps - int(steps * strength) :]
-        start = student.inpaint_start(image, noise, scheduler, strength, timesteps[0])
+        made = stack.scheduler()
+        made.set_timesteps(steps)
+        timesteps = made.timesteps[steps - int(steps * strength) :]
+        start = student.inpaint_start(image, noise, made, strength, timesteps[0])
 
-        def after(latents, t_next, scheduler=scheduler):
-            return student.inpaint_step(latents, image, mask, noise, scheduler, t_next)
+        def after(x, t_next, made=made):
+            return student.inpaint_step(x, image, mask, noise, made, t_next)
 
-        latents.append(guided_walk(stack, scheduler, start, timesteps, prompt, after))
+        latents.append(guided_walk(stack, made, start, timesteps, prompt, after))
     return stack.decode(torch.cat(latents))
