@@ -218,7 +218,7 @@ def decoded(student, *, z, vae=None, exact=None):
         return student.latents_to_image(made, z)
 
 
-KEYS = ("beta_end", "beta_schedule", "prediction_type", "steps_offset", "timestep_spacing", "use_karras_sigmas")
+KEYS = ("beta_end", "beta_schedule", "prediction_type", "steps_offset", "timestep_spacing")
 
 
 def described(scheduler):
