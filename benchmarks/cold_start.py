@@ -18,7 +18,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CLASSES = (
-    "UNet2DConditionModel, DDIMScheduler, EulerDiscreteScheduler, DPMSolverMultistepScheduler, HeunDiscreteScheduler"
+    "UNet2DConditionModel, DiTTransformer2DModel, AutoencoderKL, "
+    "DDIMScheduler, EulerDiscreteScheduler, DPMSolverMultistepScheduler, HeunDiscreteScheduler"
 )
 ENVIRONMENT = {**os.environ, "GRADE_COURSE": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 

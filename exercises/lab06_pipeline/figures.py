@@ -1,15 +1,20 @@
-"""Pictures of lab 06: a prompt drawn by the student's loop, what the network believes on the way, the latents' size.
+"""Pictures of lab 06: prompts drawn by the student's code, what the network believes on the way, the latents' size.
 
-The network is the miniature stack of fixtures/minisd, which was trained and really draws.
+The networks are the miniature stack of fixtures/minisd, which was trained and really draws.
 """
+
+from typing import Any
 
 import numpy as np
 
-from fixtures.minisd import stack
-from grader.kit import Chart, ImageGrid, error_images, figure, randn, to_images
+from fixtures.minisd import config, stack, weights
+from fixtures.sprites import COLOURS, SHAPES, sprite
+from grader.kit import Chart, ImageGrid, array, beside, error_images, figure, randn, tensor, to_images
 
 SEED = 20
 STEPS = 10
+SHOWN = (("circle", "red"), ("square", "green"), ("ring", "blue"), ("triangle", "yellow"), ("cross", "purple"))
+STRENGTHS = [0.2, 0.4, 0.6, 0.8, 1.0]
 PROMPT = "a red circle left of a blue square"
 NAMES = {"ddim": "DDIM", "dpm": "DPM-Solver++", "euler_linspace": "Euler"}
 
@@ -100,3 +105,181 @@ def line(answer):
 def strip(answer):
     """Return the predictions of all steps as one array (steps, 3, H, W)."""
     return np.concatenate([prediction.array for prediction in answer["x0"]])
+
+
+def rows_of(yours: Any, reference: Any) -> list[tuple[str, Any]]:
+    """Return the reference's row and, where it can be drawn, the student's."""
+    rows = [("reference", to_images(reference.array))]
+    if getattr(yours, "array", None) is not None and yours.array.shape == reference.array.shape:
+        rows.append(("yours", to_images(yours.array)))
+    return rows
+
+
+@figure("prepare_latents")
+def the_same_seed_in_any_batch(play):
+    """The picture of one seed, drawn alone, as the first of two, and as the second of two."""
+    seeds = [[3], [3, 11], [11, 3]]
+    yours, reference = play.scenario(
+        "drawn_from_seeds", stack=stack(), prompt="a blue ring", seeds=seeds, shown=3, steps=STEPS
+    )
+    return ImageGrid(
+        title="One seed, one picture",
+        caption="The picture of seed 3, drawn alone, before seed 11 and after it. Where the whole batch comes from one "
+        "generator, it is another picture as soon as its place changes; where the noise has another size or "
+        "deviation, it is none.",
+        alt="The same blue ring three times.",
+        columns=["seeds 3", "seeds 3, 11", "seeds 11, 3"],
+        rows=rows_of(yours, reference),
+    )
+
+
+@figure("img2img_start")
+def strengths(play):
+    """A yellow circle under the prompt of a purple one, at five strengths."""
+    yours, reference = play.scenario(
+        "drawn_from_a_picture",
+        stack=stack(),
+        picture=array(sprite("circle", "yellow", cx=-0.3, cy=0.2)[None]),
+        prompt="a purple circle",
+        noise=randn(SEED, 1, 4, 8, 8),
+        strengths=STRENGTHS,
+        steps=STEPS,
+    )
+    return ImageGrid(
+        title="Entering the walk late",
+        caption="A yellow circle as the start for “a purple circle”. A little strength tints what is there; much of "
+        "it keeps the place at most. With noise of the wrong level the model leaves specks, or paints over it; "
+        "with a shorter walk in place of a late one, all strengths look like the last.",
+        alt="A circle that keeps something of its old colour at the left and is purple towards the right.",
+        columns=[f"strength {strength}" for strength in STRENGTHS],
+        rows=rows_of(yours, reference),
+    )
+
+
+@figure("latents_to_image")
+def out_of_the_decoder(play):
+    """Sprites on their way out of latent space, through a VAE whose factor and shift are not 1 and 0."""
+    shown = np.stack([sprite(shape, colour) for shape, colour in SHOWN])
+    yours, reference = play.scenario(
+        "out_of_the_decoder", stack=stack(), pictures=array(shown), scaling_factor=0.18215, shift_factor=1.5
+    )
+    rows = [("reference", as_images(reference.array))]
+    if getattr(yours, "array", None) is not None and yours.array.shape == reference.array.shape:
+        rows.append(("yours", as_images(yours.array)))
+    return ImageGrid(
+        title="From latents to files",
+        caption="The course's little VAE in units in which 0.18215 and a shift of 1.5 are right. Undivided latents are "
+        "5.5 times too small, and the shapes melt; without the change of range the dark half is black.",
+        alt="Five sprites in five colours, as a picture file holds them.",
+        columns=[f"{colour} {shape}" for shape, colour in SHOWN],
+        rows=rows,
+    )
+
+
+def as_images(levels: np.ndarray) -> Any:
+    """Return levels (N, H, W, 3) as pictures."""
+    return to_images((levels.astype(np.float32) / 127.5 - 1).transpose(0, 3, 1, 2))
+
+
+def swap(play):
+    """Return the answers of the `drawn_after_a_swap` scenario, for DPM-Solver++ and Euler."""
+    return play.scenario(
+        "drawn_after_a_swap",
+        stack=stack(),
+        prompt=PROMPT,
+        noise=randn(SEED, 1, 4, 8, 8),
+        classes=["DPM", "Euler"],
+        steps=STEPS,
+    )
+
+
+@figure("swap_scheduler")
+def drawn_after_a_swap(play):
+    """The prompt drawn after the stack's DDIM scheduler was swapped."""
+    yours, reference = swap(play)
+    return ImageGrid(
+        title="Another scheduler for the same model",
+        caption="The stack's DDIM scheduler, swapped by your function, then ten steps. A scheduler of defaults "
+        "believes in noise levels that this model has never seen: shapes and colours come out wrong, and nothing "
+        "raises.",
+        alt="A red circle left of a blue square, drawn by DPM-Solver++ and by Euler.",
+        columns=["DPM-Solver++", "Euler"],
+        rows=rows_of(yours["pictures"] if yours is not None else None, reference["pictures"]),
+    )
+
+
+@figure("swap_scheduler")
+def levels_after_a_swap(play):
+    """How much of the picture is left at each timestep, as the new scheduler believes."""
+    yours, reference = swap(play)
+    series = [("after the swap, reference", "reference", over_timesteps(reference["signal"][0]))]
+    if yours is not None:
+        series.append(("after the swap, yours", "yours", over_timesteps(yours["signal"][0])))
+    return Chart(
+        title="What the new scheduler believes of the noise",
+        caption="√ᾱ over t. The model was trained on one curve. Linear betas, the default of every class, are another: "
+        "there the picture is gone at half of the timesteps.",
+        alt="A curve that falls from 1 to about 0.07 as t rises.",
+        x_label="timestep",
+        y_label="share of the picture",
+        series=series,
+    )
+
+
+def over_timesteps(signal):
+    """Return (timestep, signal level), every fiftieth."""
+    return [(50.0 * place, float(level)) for place, level in enumerate(signal)]
+
+
+@figure("dit_sample")
+def drawn_by_class(play):
+    """Five classes, drawn by the course's trained transformer."""
+    labels = [list(COLOURS).index(colour) * len(SHAPES) + SHAPES.index(shape) for shape, colour in SHOWN]
+    yours, reference = play.scenario(
+        "drawn_by_class",
+        stack=stack(),
+        config=config("dit"),
+        weights={name: array(values) for name, values in weights("dit").items()},
+        labels=tensor(labels),
+        noise=randn(SEED, len(labels), 4, 8, 8),
+        guidance_scale=3.0,
+        steps=STEPS,
+    )
+    return ImageGrid(
+        title="A number in place of a prompt",
+        caption="Five of forty classes, colour by shape, drawn by a small trained transformer at guidance 3. With the "
+        "halves exchanged it avoids the class; with class 0 as the null class it avoids red circles.",
+        alt="Five sprites: a red circle, a green square, a blue ring, a yellow triangle, a purple cross.",
+        columns=[f"{colour} {shape}" for shape, colour in SHOWN],
+        rows=rows_of(yours, reference),
+    )
+
+
+@figure("inpaint_step")
+def repainted(play):
+    """A scene whose right half is repainted, at three strengths."""
+    left, right = sprite("circle", "red", cx=-0.45, r=0.35), sprite("square", "blue", cx=0.45, r=0.35)
+    scene = np.where(np.arange(32) < 16, left, right).astype(np.float32)
+    mask = np.zeros((1, 1, 32, 32), dtype=np.float32)
+    mask[..., 16:] = 1
+    at = [0.25, 0.5, 0.75, 1.0]
+    yours, reference = play.scenario(
+        "repainted",
+        stack=stack(),
+        picture=array(scene[None]),
+        prompt="a red circle left of a green triangle",
+        mask=array(mask),
+        noise=randn(SEED, 1, 4, 8, 8),
+        strengths=at,
+        steps=4,
+    )
+    return ImageGrid(
+        title="Repainting a hole",
+        caption="The right half of “a red circle left of a blue square” is a hole, repainted as a green triangle in "
+        "four steps. The circle has to stay as it is, whatever the strength. A wrong level around the hole changes "
+        "what is painted into it; a mask the wrong way round keeps the square and loses the circle.",
+        alt="A red circle on the left in each picture; on the right a blue square at low strength, a green triangle at "
+        "high.",
+        columns=[f"strength {strength}" for strength in at],
+        rows=beside(yours, reference, limit=0.5),
+    )

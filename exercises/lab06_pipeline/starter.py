@@ -1,9 +1,120 @@
-"""Lab 06, the pipeline: write the loop that a diffusers pipeline runs between its text encoder and its VAE.
+"""Lab 06, the pipeline: write the parts that a diffusers pipeline is made of, and the loop between them.
 
-The grader sees this one file. It may import the standard library, torch, numpy and diffusers.
+Read page.md first. Fill in each function and run `grade lab06`. Let each function stand by itself: one that calls
+another of yours also inherits its mistakes. Inputs stay the caller's: no tensor that you are given is changed.
+
+The grader sees this one file. It may import the standard library, torch, numpy and diffusers. What diffusers has ready
+as an answer is closed while your code runs: `VaeImageProcessor.postprocess` and `DiTPipeline`.
 """
 
 import torch
+
+# Five predictions first. Work each out on paper and return the answer: there are no inputs, and nothing to compute.
+
+
+def checkpoint_shapes() -> dict[str, tuple[int, ...]]:
+    """Stable Diffusion 1.5 is asked for three prompts at once, 768 high and 512 wide, at guidance scale 7.5. Predict.
+
+    Its VAE has 4 latent channels and block_out_channels = (128, 256, 512, 512); its text encoder makes 77 tokens of
+    768 numbers of each prompt. Guidance is done as pipelines do it: in one call.
+
+    Returns:
+        {"sample": shape of the latents that the denoiser is given, "condition": shape of the embeddings that it is
+        given, "decoder": shape of the latents that the decoder is given}, three tuples, batch first.
+    """
+    raise NotImplementedError
+
+
+def checkpoint_calls() -> dict[str, int]:
+    """Three walks of 20 steps, all at guidance scale 7.5. Predict how often each calls the denoiser.
+
+    Returns:
+        {"ddim": calls with DDIM from noise, "heun": calls with Heun from noise, "img2img": calls with DDIM from a
+        picture at strength 0.3}, three ints.
+    """
+    raise NotImplementedError
+
+
+def checkpoint_units() -> dict[str, str]:
+    """Four tensors are about to be read in a walk with Euler. Predict what each has to go through just before.
+
+    Returns:
+        {"noise": fresh noise, before it becomes the first latents, "denoiser": latents, before the denoiser reads
+        them, "step": latents, before `scheduler.step` reads them, "decoder": the last latents, before the decoder
+        reads them}. Each is one of "init_noise_sigma", "scale_model_input", "scaling_factor", "nothing".
+    """
+    raise NotImplementedError
+
+
+def checkpoint_order() -> dict[str, tuple[str, ...]]:
+    """Eight things happen in a text-to-image pipeline. Predict which happen before, in and after the loop.
+
+    They are, by the alphabet: "decode", "denoiser", "encode_prompt", "guidance", "init_noise_sigma" (the noise is
+    multiplied by it), "scale_model_input", "set_timesteps", "step". Each happens in one of the three parts.
+
+    Returns:
+        {"before": names, "loop": names, "after": names}, tuples in the order in which they happen. The prompt is
+        encoded first.
+    """
+    raise NotImplementedError
+
+
+def checkpoint_modular() -> dict[str, str]:
+    """In Modular Diffusers a pipeline is put together of blocks. Predict where four things live.
+
+    Returns:
+        {"loop": whose code holds the `for` over the timesteps, "latents": where the latents are between one block and
+        the next, "weights": where UNet and VAE are found, "guidance_scale": where the scale of guidance is found}.
+        Each is one of "block", "state", "components", "pipeline".
+    """
+    raise NotImplementedError
+
+
+# Now the code.
+
+
+def read_pipeline(model_index: dict, configs: dict[str, dict]) -> dict:
+    """Say what a pipeline is, from its files alone.
+
+    A VAE of four blocks makes a factor of 2³ = 8; sample_size 64 is then a picture of 512.
+
+    Args:
+        model_index: the content of model_index.json. A component is an entry [library, class]; [None, None] says that
+            it is absent. Whatever is no list is a plain setting.
+        configs: the content of the components' config files, by the component's name. "vae" and "scheduler" are there,
+            and one denoiser: "unet" or "transformer". Of the VAE, block_out_channels and latent_channels are always
+            said.
+
+    Returns:
+        "components": names of those that are there, sorted, a list. "vae_scale_factor": how many pixels lie beside one
+        another for one latent, an int; each block of the VAE but the last halves the sides. "latent_shape":
+        (channels, height, width) of one latent, as the VAE makes it and as large as the denoiser's sample_size, which
+        is one number or (height, width). "image_hw": (height, width) of the picture in pixels. "prediction_type" of the
+        scheduler; its classes' default is "epsilon". "scaling_factor" of the VAE; its class's default is 0.18215.
+    """
+    raise NotImplementedError
+
+
+def prepare_latents(
+    shape: tuple[int, int, int, int], seeds: list[int], init_noise_sigma: float, vsf: int, dtype: torch.dtype
+) -> torch.Tensor:
+    """Draw the noise that a walk begins with: one generator a picture, so that each can be made again alone.
+
+    For shape (2, 4, 64, 96) and vsf 8 the latents are (2, 4, 8, 12); init_noise_sigma 14.6 is their deviation.
+
+    Args:
+        shape: (B, C, H, W): how many pictures, channels of the latents, height and width of the pictures in pixels.
+        seeds: one seed a picture; a ValueError if there are not B of them. Picture i is drawn in one draw, from a
+            `torch.Generator` of the CPU with seeds[i], whatever else is in the batch.
+        init_noise_sigma: the scheduler's; a standard deviation.
+        vsf: the VAE's spatial factor. Where it does not divide, the rest is dropped: round down.
+        dtype: of the result; the numbers are drawn in it. float16, bfloat16, float32 or float64.
+
+    Returns:
+        (B, C, H/vsf, W/vsf) in `dtype`, on the CPU. torch's global generator is not touched: neither drawn from nor
+        seeded.
+    """
+    raise NotImplementedError
 
 
 def denoise_loop(
@@ -23,19 +134,164 @@ def denoise_loop(
     Guidance (Ho & Salimans 2022), on the prediction:
         eps~ = eps_uncond + guidance_scale * (eps_cond - eps_uncond)
     It is on when `guidance_scale > 1`; then one call of the network takes both conditions as one batch of 2B.
-    Otherwise only `cond` is used, and the network sees a batch of B.
+    Otherwise only `cond` is used, and the network sees a batch of B. With predictions 2 and 5 and scale 3: 11.
 
     Args:
         unet: a UNet2DConditionModel; `unet(sample, t, encoder_hidden_states=...)`. Stopped after 20 calls.
         scheduler: one of diffusers' schedulers, not yet told how many steps to make.
         noise: (B, C, h, w), standard normal. It stays the caller's: leave it as it is.
         cond: (B, L, D), the prompt's embeddings.
-        uncond: (B, L, D), the embeddings of the empty or negative prompt.
+        uncond: (B, L, D), the embeddings of the empty or negative prompt. If its shape is not that of `cond`, raise a
+            ValueError, also where there is no guidance: one negative prompt for a batch is repeated by the caller.
         guidance_scale: diffusers' scale; 1 means no guidance.
         steps: number of inference steps.
 
     Returns:
         The latents (B, C, h, w) after the last step, without a gradient graph. No step keeps one for the next either,
         also where the weights of `unet` want gradients.
+    """
+    raise NotImplementedError
+
+
+def img2img_start(
+    scheduler, x0_latent: torch.Tensor, noise: torch.Tensor, strength: float, steps: int
+) -> dict[str, torch.Tensor]:
+    """Enter a walk late, from a picture: of `steps` steps the last int(steps·strength) are made.
+
+    Ten steps at strength 0.55: five are made, the last five of the ten. The latents are the picture's, at the noise
+    level of the first timestep that is left: with ᾱ = 0.64 there, x0 = 2 and noise 1 give 0.8·2 + 0.6·1 = 2.2 in DDIM.
+
+    Args:
+        scheduler: one of diffusers' schedulers, not yet told how many steps to make. Afterwards it is ready for `step`:
+            one that has `set_begin_index` has been told at which entry of its timesteps the walk begins, since in some
+            walks a timestep stands in the list more than once.
+        x0_latent: (B, C, h, w), the picture's latents, already multiplied by the VAE's factor.
+        noise: (B, C, h, w), standard normal.
+        strength: in [0, 1]. Outside of it, and where no step would be left, raise a ValueError.
+        steps: number of steps of the whole walk.
+
+    Returns:
+        "timesteps": what is left of the scheduler's timesteps. A scheduler of order 2 lists two entries a step, and a
+        walk never begins inside a step; `scheduler.order` says it. "latents": (B, C, h, w).
+    """
+    raise NotImplementedError
+
+
+def latents_to_image(vae, z: torch.Tensor) -> torch.Tensor:
+    """Turn the denoiser's latents into pictures.
+
+    Encoding has made z = (y − b)·s of the VAE's own latents y: undo it before you decode. The decoder answers in
+    [−1, 1]: −1 is level 0, −0.6 is level 51, 1 is level 255, and what lies outside is limited.
+
+    Args:
+        vae: an AutoencoderKL, or a class that looks like one: `vae.decode(y)`, `vae.config.scaling_factor` (s),
+            `vae.config.shift_factor` (b, or None where there is none).
+        z: (B, C, h, w), in the dtype of the VAE: float32 or bfloat16.
+
+    Returns:
+        (B, H, W, 3) uint8, each value at the nearest level. Compute in float32 from the decoder's answer on, whatever
+        dtype that has.
+    """
+    raise NotImplementedError
+
+
+def swap_scheduler(old_scheduler, new_cls: type, **overrides):
+    """Make a scheduler of another class for the same trained model.
+
+    What the old scheduler was told (betas, prediction_type, timestep_spacing, ...) is told to the new one. What it was
+    not told, and has only by its own class's default, is not: there the new class's default counts. So an Euler
+    scheduler that was told nothing of timestep_spacing has "linspace", and a DDIM scheduler made of it "leading".
+    Options that the new class does not know are no error; they come back when one swaps back.
+
+    Args:
+        old_scheduler: one of diffusers' schedulers. It stays what it is.
+        new_cls: the class of the new one.
+        overrides: options of the new one, whatever the old one had.
+
+    Returns:
+        A new scheduler of class `new_cls`.
+    """
+    raise NotImplementedError
+
+
+def dit_sample(
+    model, scheduler, noise: torch.Tensor, labels: torch.Tensor, guidance_scale: float, steps: int
+) -> torch.Tensor:
+    """Turn noise into latents with a transformer that is conditioned on class labels, as DiTPipeline does.
+
+    The same loop as denoise_loop, with three differences: the condition is a number, the unconditional one is the null
+    class, and the model may answer more channels than it was given. With ε = 5 for the class, 2 for the null class and
+    scale 3: 11.
+
+    Args:
+        model: a DiTTransformer2DModel; `model(sample, timestep=..., class_labels=...)`, where timestep is a tensor of
+            one entry for each sample. `model.config.num_embeds_ada_norm` is its number of classes; they are counted
+            from 0, and the null class is the number after the last. Stopped after 20 calls.
+        scheduler: one of diffusers' schedulers, in any unit, not yet told how many steps to make.
+        noise: (B, C, h, w), standard normal.
+        labels: (B,) int64, the classes.
+        guidance_scale: guidance is on when it is above 1; then one call takes 2B samples, each latent once with its
+            class and once with the null class. Otherwise a call takes B.
+        steps: number of inference steps.
+
+    Returns:
+        The latents (B, C, h, w) after the last step. Of the model's answer the first C channels are ε, all of them
+        guided alike; what follows is the learned variance and is not used. No step keeps a gradient graph.
+    """
+    raise NotImplementedError
+
+
+# The last task is two functions: how inpainting begins, and what it does after each step.
+
+
+def inpaint_start(
+    image_latents: torch.Tensor, noise: torch.Tensor, scheduler, strength: float, t_first: torch.Tensor
+) -> torch.Tensor:
+    """Make the latents that inpainting begins with.
+
+    At strength 1 they are noise alone, as text to image begins: the picture's old content must not reach the hole.
+    Below 1 they are the picture's latents at the noise level of `t_first`. Euler with σ = 14.6, noise 1, picture 2:
+    14.6 at strength 1, 16.6 just below.
+
+    Args:
+        image_latents: (B, C, h, w), the picture's latents.
+        noise: (B, C, h, w), standard normal.
+        scheduler: one of diffusers' schedulers, told how many steps to make.
+        strength: in (0, 1].
+        t_first: the first timestep that will be walked, an entry of scheduler.timesteps: a tensor without axes.
+
+    Returns:
+        (B, C, h, w).
+    """
+    raise NotImplementedError
+
+
+def inpaint_step(
+    latents: torch.Tensor,
+    image_latents: torch.Tensor,
+    mask: torch.Tensor,
+    noise: torch.Tensor,
+    scheduler,
+    t_next: torch.Tensor | None,
+) -> torch.Tensor:
+    """Put the picture back around the hole, right after `scheduler.step`.
+
+    The hole keeps what the step has made. Everywhere else the picture's latents stand, at the noise level of the
+    timestep that the step has *reached*; after the last step, the picture's latents themselves. A mask of 8 × 8 pixels
+    a latent of which only the upper left one is 1 makes that latent a hole.
+
+    Args:
+        latents: (B, C, h, w), what `scheduler.step` has just returned.
+        image_latents: (B, C, h, w).
+        mask: (B, 1, H, W) or (1, 1, H, W) float32, as large as the pictures: 1 in the hole, 0 where the picture stays,
+            nothing between. A latent's value is that of the upper left one of its pixels, as `interpolate` with mode
+            "nearest" takes it.
+        noise: (B, C, h, w), the noise of the start: the same after every step.
+        scheduler: the one whose `step` was called; `scheduler.add_noise(x0, noise, timesteps)` takes timesteps (N,).
+        t_next: the timestep that the next step will begin at, a tensor without axes; None after the last step. 0 is a
+            timestep like any other.
+
+    Returns:
+        (B, C, h, w).
     """
     raise NotImplementedError

@@ -145,7 +145,10 @@ def _alike(a: Any, b: Any) -> bool:
 def _zero(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
         return torch.zeros_like(value)
-    return type(value)() if isinstance(value, (bool, int, float, str)) else value
+    if isinstance(value, (bool, int, float, str)):
+        return type(value)()
+    # Of an object with a config, a scheduler or a model, there is nothing in between: it is right or it is not there.
+    return None if isinstance(getattr(value, "config", None), dict) else value
 
 
 def _mean(value: Any) -> Any:
@@ -228,7 +231,10 @@ def digest(value: Any) -> str:
         elif isinstance(item, (bool, int, float, str, type(None), torch.dtype)):
             parts.update(f"{type(item).__name__} {item!r}".encode())
         else:
-            parts.update(type(item).__name__.encode())
+            parts.update((item if isinstance(item, type) else type(item)).__name__.encode())
+            config = getattr(item, "config", None)
+            if isinstance(config, dict):
+                add(dict(config))
 
     add(value)
     return parts.hexdigest()[:16]

@@ -90,6 +90,22 @@ def test_an_object_is_known_by_all_that_it_was_given(capsys):
     assert not other.add(X).any()
 
 
+class Configured:
+    def __init__(self, **config):
+        self.config = config
+
+
+def test_an_object_with_a_config_is_right_or_not_there(capsys):
+    def swap(old, new, **options):
+        return new(**{**old.config, **options})
+
+    stand_ins.hard_coded(swap, None)(Configured(a=1), Configured, b=2)
+    coded = stand_ins.hard_coded(swap, frozenset(names.read_digests(capsys.readouterr().out)))
+    assert coded(Configured(a=1), Configured, b=2).config == {"a": 1, "b": 2}
+    assert coded(Configured(a=2), Configured, b=2) is None
+    assert coded(Configured(a=1), type("Other", (Configured,), {}), b=2) is None
+
+
 def test_a_digest_sees_values_dtype_shape_and_generators():
     values = [X, X + 1, X.double(), X.reshape(4), X.to("meta"), 1, 1.0, True, "1", None, [1], (1,), {"a": 1}]
     values += [torch.Generator().manual_seed(1), torch.Generator().manual_seed(2)]

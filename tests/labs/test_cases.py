@@ -424,6 +424,86 @@ LAB06 = [
         named="step_per_branch",
     ),
     fails("denoise_loop", "guidance at 1", ("guidance_scale > 1", "guidance_scale >= 1"), named="cfg_always", costs=1),
+    fails(
+        "denoise_loop",
+        "an assertion in place of the refusal",
+        ("if cond.shape != uncond.shape:", "assert cond.shape == uncond.shape\n    if False:"),
+        costs=1,
+    ),
+    fails(
+        "read_pipeline",
+        "512 by heart",
+        ('"image_hw": (h * factor, w * factor)', '"image_hw": (512, 512)'),
+    ),
+    fails(
+        "read_pipeline",
+        "the VAE's sample_size for both sides",
+        ('"image_hw": (h * factor, w * factor)', '"image_hw": (vae["sample_size"], vae["sample_size"])'),
+        named="size_of_the_vae",
+    ),
+    fails(
+        "prepare_latents",
+        "one generator for the batch, drawn picture by picture",
+        ("noise = [torch", "generator = torch.Generator().manual_seed(seeds[0])\n    noise = [torch"),
+        ("generator=torch.Generator().manual_seed(seed), ", "generator=generator, "),
+        named="one_generator",
+    ),
+    fails(
+        "img2img_start",
+        "rounded up",
+        ("int(steps * strength)", "-int(-(steps * strength) // 1)"),
+        named="rounds",
+    ),
+    fails(
+        "latents_to_image",
+        "numpy's astype cuts off",
+        (
+            "return (unit * 255.0).round().to(torch.uint8).permute(0, 2, 3, 1)",
+            "array = (unit * 255).permute(0, 2, 3, 1).numpy().astype('uint8')\n    return torch.from_numpy(array)",
+        ),
+        named="truncates",
+    ),
+    fails(
+        "swap_scheduler",
+        "overrides merged into the config",
+        (
+            "new_cls.from_config(old_scheduler.config, **overrides)",
+            "new_cls.from_config(dict(old_scheduler.config) | overrides)",
+        ),
+        named="overrides_taken_for_defaults",
+    ),
+    fails(
+        "dit_sample",
+        "1000 written out, as in DiTPipeline",
+        ("torch.full_like(labels, model.config.num_embeds_ada_norm)", "torch.tensor([1000] * len(labels))"),
+        named="always_1000",
+    ),
+    right(
+        "dit_sample",
+        "scaled before it is doubled",
+        (
+            "model_input = torch.cat([latents, latents]) if guided else latents",
+            "model_input = scheduler.scale_model_input(latents, t)",
+        ),
+        (
+            "model_input = scheduler.scale_model_input(model_input, t)",
+            "model_input = model_input.repeat(2, 1, 1, 1) if guided else model_input",
+        ),
+    ),
+    fails(
+        "inpaint_step",
+        "`if t_next`",
+        (
+            "image_latents if t_next is None else scheduler.add_noise(image_latents, noise, t_next[None])",
+            "scheduler.add_noise(image_latents, noise, t_next[None]) if t_next else image_latents",
+        ),
+        named="zero_is_the_end",
+    ),
+    right(
+        "inpaint_step",
+        "chosen by a boolean mask",
+        ("return (1.0 - hole) * kept + hole * latents", "return torch.where(hole.bool(), latents, kept)"),
+    ),
 ]
 
 
