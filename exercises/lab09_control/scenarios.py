@@ -1,6 +1,7 @@
 """The harness of lab 09, public: builds models and schedulers, runs a student's functions. Runs in the workers."""
 
 from contextlib import contextmanager
+from functools import cache
 
 import torch
 from diffusers import (
@@ -120,16 +121,22 @@ def fenced():
         UNet2DConditionModel.forward = _unet_forward
 
 
-def controlled(student, *, x, t, ctx, down_res, mid_res, times=1, **size):
-    """Return the predictions of `times` calls with the same inputs; `size` goes to `make_unet`."""
-    unet = make_unet(x.shape[1], ctx.shape[-1], **size)
+@cache
+def unet_of(channels, context_dim, widths, layers):
+    """Return one UNet of each size; building it takes longer than its forward pass."""
+    return make_unet(channels, context_dim, widths, layers)
+
+
+def controlled(student, *, x, t, ctx, down_res, mid_res, widths, layers, seed=0, times=1):
+    """Return the predictions of `times` calls with the same inputs, of a UNet that is filled from `seed`."""
+    unet = fill(unet_of(x.shape[1], ctx.shape[-1], widths, layers), seed)
     with fenced(), torch.no_grad():
         return [student.unet_with_control(unet, x, t, ctx, down_res, mid_res) for _ in range(times)]
 
 
-def controlled_gradients(student, *, x, t, ctx, down_res, mid_res, weight, **size):
+def controlled_gradients(student, *, x, t, ctx, down_res, mid_res, weight, widths, layers, seed=0):
     """Return the gradient of a weighted sum of the prediction in every residual: what a ControlNet is trained with."""
-    unet = make_unet(x.shape[1], ctx.shape[-1], **size)
+    unet = fill(unet_of(x.shape[1], ctx.shape[-1], widths, layers), seed)
     leaves = [one.clone().requires_grad_() for one in [*down_res, mid_res]]
     with fenced():
         prediction = student.unet_with_control(unet, x, t, ctx, leaves[:-1], leaves[-1])
@@ -152,3 +159,90 @@ def attention_gradients(student, *, x, txt, img, w, heads, scale, weight):
     tokens = img.clone().requires_grad_()
     y = student.ip_adapter_attention(x, txt, tokens, {**w, **leaves}, heads, scale)
     return reached(y, weight, [tokens, *leaves.values()])
+
+
+# For the figures, with the trained stack and its ControlNet on edge maps.
+
+
+def trained(config, weights):
+    """Build the trained ControlNet from what `fixtures.minisd` reads."""
+    with torch.random.fork_rng(devices=[]):
+        net = ControlNetModel.from_config(dict(config))
+    net.load_state_dict({name: weight.float() for name, weight in weights.items()})
+    return net.requires_grad_(False).eval()
+
+
+def texts(stack, prompts):
+    """Return the embeddings of the prompts, and as many of the empty one."""
+    return stack.embed(prompts), stack.embed([""] * len(prompts))
+
+
+def drawn_through(student, *, stack, config, weights, prompts, edges, noise, steps):
+    """Draw under edge maps with guidance 3: the loop is ours, the UNet's forward pass the student's."""
+    net, scheduler = trained(config, weights), stack.scheduler()
+    cond, uncond = texts(stack, prompts)
+    both, hint = torch.cat([uncond, cond]), torch.cat([edges, edges])
+    scheduler.set_timesteps(steps)
+    x = noise
+    for t in scheduler.timesteps:
+        given = torch.cat([x, x])
+        down, mid = net(given, t, both, hint, return_dict=False)
+        eps = student.unet_with_control(stack.unet, given, t, both, down, mid)
+        eps_uncond, eps_cond = eps.chunk(2)
+        x = scheduler.step(eps_uncond + 3.0 * (eps_cond - eps_uncond), t, x).prev_sample
+    return stack.decode(x)
+
+
+def drawn_in_windows(student, *, stack, config, weights, prompts, edges, noise, steps, windows):
+    """Draw the first edge map under each of several windows: the student's numbers, our loop."""
+    net = trained(config, weights)
+    cond, uncond = texts(stack, prompts)
+    both, hint = torch.cat([uncond, cond]), torch.cat([edges, edges])
+    pictures = []
+    for start, end in windows:
+        scheduler = stack.scheduler()
+        scheduler.set_timesteps(steps)
+        x = noise
+        for keep, t in zip(student.control_window(steps, start, end), scheduler.timesteps, strict=True):
+            given = torch.cat([x, x])
+            down, mid = net(given, t, both, hint, float(keep), return_dict=False)
+            residuals = {"down_block_additional_residuals": down, "mid_block_additional_residual": mid}
+            eps_uncond, eps_cond = stack.unet(given, t, both, **residuals).sample.chunk(2)
+            x = scheduler.step(eps_uncond + 3.0 * (eps_cond - eps_uncond), t, x).prev_sample
+        pictures.append(x)
+    return stack.decode(torch.cat(pictures))
+
+
+def drawn_together(student, *, stack, config, weights, prompt, hints, rows, noise, steps):
+    """Draw one prompt under several edge maps: each row of scales gives one picture."""
+    net = trained(config, weights)
+    cond, uncond = texts(stack, [prompt])
+    both = torch.cat([uncond, cond])
+    pictures = []
+    for scales in rows:
+        scheduler = stack.scheduler()
+        scheduler.set_timesteps(steps)
+        x = noise
+        for t in scheduler.timesteps:
+            given = torch.cat([x, x])
+            doubled = [torch.cat([hint, hint]) for hint in hints]
+            joint = student.multi_control([net] * len(hints), given, t, both, doubled, scales)
+            residuals = {
+                "down_block_additional_residuals": joint["down"],
+                "mid_block_additional_residual": joint["mid"],
+            }
+            eps_uncond, eps_cond = stack.unet(given, t, both, **residuals).sample.chunk(2)
+            x = scheduler.step(eps_uncond + 3.0 * (eps_cond - eps_uncond), t, x).prev_sample
+        pictures.append(x)
+    return stack.decode(torch.cat(pictures))
+
+
+def drawn_by_the_loop(student, *, stack, config, weights, prompts, edges, noise, scales, **given):
+    """Draw under edge maps by the student's whole loop, once for each scale."""
+    net = trained(config, weights)
+    cond, uncond = texts(stack, prompts)
+    latents = [
+        student.control_loop(stack.unet, net, stack.scheduler(), noise, cond, uncond, edges, scale=scale, **given)
+        for scale in scales
+    ]
+    return stack.decode(torch.cat(latents))
