@@ -257,7 +257,7 @@ def control_image(u8: torch.Tensor, size: tuple[int, int], mask: torch.Tensor | 
 
     `VaeImageProcessor(do_normalize=False)` in diffusers, and the masked pixels of its inpainting ControlNet.
     """
-    if u8.ndim == 3:
+    if u8.ndim < 4:
         # A grey map: three equal channels.
         u8 = u8[..., None].expand(-1, -1, -1, 3)
     image = F.interpolate(u8.permute(0, 3, 1, 2) / 255.0, size=size)

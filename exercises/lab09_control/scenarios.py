@@ -65,7 +65,7 @@ def encoder(channels, context_dim, widths, layers):
     }
 
 
-def make_unet(channels, context_dim, widths=(8,), layers=1, seed=0, trainable=False):
+def build_unet(channels, context_dim, widths=(8,), layers=1, seed=0, trainable=False):
     """Build a small UNet2DConditionModel with a level for each of `widths`."""
     levels = len(widths)
     up = ("UpBlock2D",) * (levels > 1) + ("CrossAttnUpBlock2D",) * max(levels - 1, 1)
@@ -76,13 +76,17 @@ def make_unet(channels, context_dim, widths=(8,), layers=1, seed=0, trainable=Fa
     return fill(unet, seed).requires_grad_(trainable)
 
 
-def make_controlnet(channels, context_dim, widths=(8,), layers=1, seed=1, trainable=False):
+def build_controlnet(channels, context_dim, widths=(8,), layers=1, seed=1, trainable=False):
     """Build the ControlNet of such a UNet; its control image has twice the height and width of the latents."""
     with torch.random.fork_rng(devices=[]):
         controlnet = ControlNetModel(
             conditioning_embedding_out_channels=(4, 8), **encoder(channels, context_dim, widths, layers)
         )
     return fill(controlnet, seed).requires_grad_(trainable)
+
+
+# A witnessed model is only ever called, so one of each serves all plays of its process. Building is slower than a call.
+make_unet, make_controlnet = cache(build_unet), cache(build_controlnet)
 
 
 def reached(value, weight, leaves):
@@ -123,8 +127,8 @@ def fenced():
 
 @cache
 def unet_of(channels, context_dim, widths, layers):
-    """Return one UNet of each size; building it takes longer than its forward pass."""
-    return make_unet(channels, context_dim, widths, layers)
+    """Return one UNet of each size, which every play fills anew."""
+    return build_unet(channels, context_dim, widths, layers)
 
 
 def controlled(student, *, x, t, ctx, down_res, mid_res, widths, layers, seed=0, times=1):

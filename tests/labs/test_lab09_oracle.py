@@ -119,7 +119,7 @@ def test_prediction_of_the_places():
     found = {}
     for strength in (0.0, 1.0):
         given = recipe.unet_inputs("two_levels")
-        unet = scenarios.make_unet(4, 8, given["widths"], given["layers"])
+        unet = scenarios.build_unet(4, 8, given["widths"], given["layers"])
         seen = {"encoder": [], "skips": [], "mid input": [], "mid output": [], "decoder": []}
         for block in unet.down_blocks:
             block.register_forward_hook(lambda _, __, out, seen=seen: seen["encoder"].append(out[0]))
@@ -177,7 +177,7 @@ def test_prediction_of_what_learns():
         )
         # The hint's last convolution begins at zero as well; filled, it cannot be the reason.
         net.controlnet_cond_embedding.conv_out.reset_parameters()
-    unet = scenarios.make_unet(4, 8, layers=2)
+    unet = scenarios.build_unet(4, 8, layers=2)
     given = normal(0, 1, 4, 4, 4), 500, normal(1, 1, 5, 8)
     down, mid = net(*given, normal(2, 1, 3, 8, 8), return_dict=False)
     answer = unet(*given, down_block_additional_residuals=down, mid_block_additional_residual=mid).sample
@@ -218,7 +218,7 @@ def test_a_fresh_controlnet_changes_nothing():
 
 def test_residuals_of_zero_are_the_plain_unet():
     given = recipe.unet_inputs("uneven")
-    unet = scenarios.make_unet(4, 8, given["widths"], given["layers"])
+    unet = scenarios.build_unet(4, 8, given["widths"], given["layers"])
     zeros = [torch.zeros_like(one) for one in given["down_res"]]
     (answer,) = scenarios.controlled(lab, **{**given, "down_res": zeros, "mid_res": torch.zeros_like(given["mid_res"])})
     with torch.no_grad():
@@ -228,7 +228,7 @@ def test_residuals_of_zero_are_the_plain_unet():
 def test_the_library_adds_the_mid_residual_after_the_mid_block():
     """A mid block that answers zeros: all that is left of its output is the residual."""
     given = recipe.unet_inputs("one_level")
-    unet = scenarios.make_unet(3, 8, given["widths"], given["layers"])
+    unet = scenarios.build_unet(3, 8, given["widths"], given["layers"])
     seen = []
     unet.mid_block.register_forward_hook(lambda _, __, out: torch.zeros_like(out))
     unet.up_blocks[0].register_forward_pre_hook(
@@ -346,11 +346,11 @@ def test_levels_by_hand():
 
 def test_the_harness_leaves_the_global_random_state_alone():
     before = torch.get_rng_state()
-    scenarios.make_unet(4, 8)
-    scenarios.make_controlnet(4, 8)
+    scenarios.build_unet(4, 8)
+    scenarios.build_controlnet(4, 8)
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_no_layer_of_the_harness_models_is_left_at_zero():
-    for model in (scenarios.make_unet(4, 8, (8, 12)), scenarios.make_controlnet(4, 8, (8, 12))):
+    for model in (scenarios.build_unet(4, 8, (8, 12)), scenarios.build_controlnet(4, 8, (8, 12))):
         assert all(float(parameter.detach().abs().min()) > 0 for parameter in model.parameters())
