@@ -104,8 +104,9 @@ def windows_that_end(play) -> ImageGrid:
     return ImageGrid(
         title="When control counts",
         caption=f"“{scenes.captions(one)[0]}” under one edge map, {STEPS} steps, in the windows that your function "
-        "says. Where things lie is decided early: a short early window holds them, a late one comes too late.",
-        alt="The same scene six times; with early windows it lies on its edges, with late ones elsewhere.",
+        "says. On this small stack the later half of the loop decides: a ring whose control ends early leaves its "
+        "edges, and one whose control begins at 0.3 lies on them.",
+        alt="The same ring six times: on its edges with the whole window and the late ones, elsewhere with early ones.",
         columns=[f"{start:g} to {end:g}" for start, end in windows],
         rows=drawn(yours, reference, ("edge map", to_images(np.repeat(edge_maps(one), 6, axis=0) * 2 - 1))),
     )
@@ -131,8 +132,9 @@ def two_maps_together(play) -> ImageGrid:
     return ImageGrid(
         title="One map, the other, both",
         caption=f"“{scenes.captions(pair)[0]}”, with an edge map for each sprite and a ControlNet for each map, joined "
-        "by your function. A mean of the two is weaker than either.",
-        alt="Two sprites; under the first map the left one lies on its edges, under the second the right one.",
+        "by your function. With one map alone the other sprite withers; at twice the scale of the training a colour "
+        "goes wrong.",
+        alt="A yellow triangle and a green square: one of them under one map, both under both, a red triangle at 2.",
         columns=["first", "second", "both", "both, 0.5", "both, 2"],
         rows=drawn(yours, reference, ("edge maps", to_images(np.concatenate(shown) * 2 - 1))),
     )
@@ -165,8 +167,8 @@ def from_edges_to_sprites(play) -> ImageGrid:
 
 @figure("control_loop")
 def strength_is_no_quality(play) -> ImageGrid:
-    """One scene at scales from 0 to 3, with guess mode below."""
-    one, scales = SHOWN[:1], [0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0]
+    """One scene at scales from 0 to 4, with guess mode below."""
+    one, scales = SHOWN[:1], [0.0, 0.25, 0.5, 1.0, 2.0, 4.0]
     rows: list[tuple[str, Any]] = []
     for label, guess in (("plain", False), ("guess mode", True)):
         yours, reference = loop(play, one, scales, guess)
@@ -176,9 +178,9 @@ def strength_is_no_quality(play) -> ImageGrid:
     return ImageGrid(
         title="Strength is no quality",
         caption=f"“{scenes.captions(one)[0]}” under one edge map, at several conditioning scales. At 0 the prompt is "
-        "alone; at 1, as in the training, the scene lies on its edges; far above, the picture suffers. In guess mode "
-        "guidance amplifies the structure too.",
-        alt="The same scene seven times: away from its edges at scale 0, on them from about 0.5, spoiled at 3.",
+        "alone; from 0.25 on the crosses lie on their edges; far above the 1 of the training they are blunt and "
+        "their colours run. In guess mode guidance amplifies the structure too, and the prompt's blue is lost.",
+        alt="Two crosses six times: away from their edges at scale 0, on them from 0.25, misshapen at 4.",
         columns=[f"scale {scale:g}" for scale in scales],
         rows=rows,
     )
