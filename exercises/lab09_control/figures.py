@@ -87,7 +87,7 @@ def drawn_through_your_unet(play) -> ImageGrid:
     return ImageGrid(
         title="Through your forward pass",
         caption=f"The trained UNet and ControlNet, {STEPS} DDIM steps, guidance 3; all of the UNet's calls are yours. "
-        "With a residual at another place the sprites leave their edges, or are no sprites any more.",
+        "A residual that goes astray may hardly show: with the mid residual before the mid block only the rims change.",
         alt="Edge maps, and under each a sprite or two that fill its lines.",
         columns=prompts,
         rows=drawn(yours, reference, ("edge map", to_images(edges * 2 - 1))),

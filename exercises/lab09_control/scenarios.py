@@ -29,7 +29,9 @@ SCHEDULERS = {
     "heun": (HeunDiscreteScheduler, {}),
 }
 
-_unet_forward = UNet2DConditionModel.forward
+# The answer to `unet_with_control`, and a part that it alone calls: a forward that was taken out of the class before
+# the fence stood comes no further than that.
+_fenced = {name: getattr(UNet2DConditionModel, name) for name in ("forward", "get_aug_embed")}
 
 
 def make_scheduler(name):
@@ -115,14 +117,16 @@ class TheTaskItself(RuntimeError):
 def fenced():
     """Take the answer out of the library while the student's code runs."""
 
-    def forward(self, *args, **kwargs):
+    def refuse(self, *args, **kwargs):
         raise TheTaskItself("UNet2DConditionModel.forward: this is what the task asks you to write")
 
-    UNet2DConditionModel.forward = forward
+    for name in _fenced:
+        setattr(UNet2DConditionModel, name, refuse)
     try:
         yield
     finally:
-        UNet2DConditionModel.forward = _unet_forward
+        for name, method in _fenced.items():
+            setattr(UNet2DConditionModel, name, method)
 
 
 @cache

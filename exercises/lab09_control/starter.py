@@ -149,7 +149,7 @@ def unet_with_control(
     read (11, 22); a mid block that turns 3 into 5, with the residual 30, is left with 35.
 
     Args:
-        unet: a UNet2DConditionModel of one to three levels, with a mid block. `unet(...)` itself raises here.
+        unet: a UNet2DConditionModel of one to three levels, with a mid block. Calling it raises: that is the task.
         x: (B, C, h, w), any sizes that the levels can halve, also unevenly.
         t: one timestep for the whole batch, an int or a tensor of no axes; or (B,), one for each sample.
         ctx: (B, L, D), what the cross-attention reads.
