@@ -343,13 +343,13 @@ ONE_LEVEL = {"widths": (8,), "layers": 1}
 TWO_LEVELS = {"widths": (8, 12), "layers": 1}
 
 
-@check("multi_control", visible=True)
+@check("multi_control", visible=True, weight=2)
 def test_two_controls(compare, draw):
     """Two ControlNets with images and scales of their own act together."""
     several(compare.play, draw, [0.7, 1.2], (2, 4, 6, 4), ONE_LEVEL)
 
 
-@check("multi_control", visible=True)
+@check("multi_control", visible=True, weight=2)
 def test_one_control(compare, draw):
     """A single ControlNet acts as it does alone."""
     several(compare.play, draw, [0.6], (1, 4, 4, 6), TWO_LEVELS)
@@ -361,19 +361,19 @@ def test_each_is_asked_once(compare, draw):
     several(compare.calls, draw, [0.7, 1.2], (1, 4, 4, 4), ONE_LEVEL, view=calls_of_each)
 
 
-@check("multi_control")
+@check("multi_control", weight=2)
 def test_three_controls(compare, draw):
     """Three ControlNets, one of them at a negative scale, act together."""
     several(compare.play, draw, [draw.real(0.4, 0.9), -0.5, 1.4], (2, 3, 4, 6), ONE_LEVEL, draw.whole(10, 900))
 
 
-@check("multi_control")
+@check("multi_control", weight=2)
 def test_two_controls_of_two_levels(compare, draw):
     """All of the residuals are joined, those of deeper levels too."""
     several(compare.play, draw, [0.4, draw.real(0.5, 0.9)], (1, 4, 6, 8), TWO_LEVELS, draw.whole(10, 900))
 
 
-@check("multi_control")
+@check("multi_control", weight=2)
 def test_a_control_that_is_off(compare, draw):
     """A ControlNet at scale 0 changes nothing, whichever of the two it is."""
     for scales in ([0.9, 0.0], [0.0, 0.9]):
@@ -470,19 +470,19 @@ def graphs(answer: Any) -> Any:
     return {name: [call["sample"].requires_grad for call in answer[name]] for name in ("unet", "controlnet")}
 
 
-@check("control_loop", visible=True)
+@check("control_loop", visible=True, weight=2)
 def test_runs_under_control(compare, draw):
     """With guidance and DDIM, both halves are controlled, and the loop ends at the right latents."""
     run(compare.play, draw, "ddim", 5.0, 2, (2, 6, 4, 3))
 
 
-@check("control_loop", visible=True)
+@check("control_loop", visible=True, weight=2)
 def test_runs_in_guess_mode(compare, draw):
     """In guess mode under guidance, and with Euler, the loop ends at the right latents."""
     run(compare.play, draw, "euler", 4.0, 2, (2, 4, 6, 3), guess=True)
 
 
-@check("control_loop", visible=True)
+@check("control_loop", visible=True, weight=2)
 def test_runs_in_a_window(compare, draw):
     """Outside the window the UNet is on its own."""
     run(compare.play, draw, "ddim", 3.0, 4, (1, 6, 4, 3), window=(0.2, 0.75))
@@ -501,7 +501,7 @@ def test_halves_in_guess_mode(compare, draw):
     run(compare.calls, draw, "ddim", 5.0, 2, (2, 4, 4, 3), guess=True, view=residuals_in_halves)
 
 
-@check("control_loop")
+@check("control_loop", weight=2)
 def test_runs_without_guidance(compare, draw):
     """At guidance 1 and below there is one half, and it is controlled, in guess mode too."""
     run(compare.play, draw, "ddim", 1.0, 2, (3, 4, 6, 4))
@@ -520,13 +520,13 @@ def test_rows_just_above_one(compare, draw):
     run(compare.calls, draw, "ddim", 1.05, 1, (1, 4, 4, 3), view=rows)
 
 
-@check("control_loop")
+@check("control_loop", weight=2)
 def test_runs_a_multistep_solver(compare, draw):
     """With DPM-Solver++ and a late window the loop ends at the right latents."""
     run(compare.play, draw, "dpm", draw.real(3.0, 6.0), 3, (1, 4, 8, 5), window=(0.3, 1.0), scale=1.3)
 
 
-@check("control_loop")
+@check("control_loop", weight=2)
 def test_runs_a_second_order_solver(compare, draw):
     """With Heun, which has more timesteps than steps, the window still covers its share of the loop."""
     run(compare.play, draw, "heun", 4.0, 3, (1, 6, 4, 3), window=(0.0, 0.5))
@@ -545,7 +545,7 @@ def test_halves_of_an_even_batch(compare, draw):
     run(compare.calls, draw, "euler", 3.0, 2, (4, 4, 4, 3), guess=True, view=residuals_in_halves)
 
 
-@check("control_loop")
+@check("control_loop", weight=2)
 def test_runs_a_batch_in_guess_mode(compare, draw):
     """Each picture of a batch follows its own control image."""
     run(compare.play, draw, "euler_linspace", 2.5, 2, (3, 4, 6, 2), guess=True, scale=draw.real(0.5, 1.2))
