@@ -608,6 +608,11 @@ def test_memory_of_training(compare, draw):
 def test_work_and_memory_of_training(compare, draw):
     """Each segment is run once more, and no more than boundaries and one segment are held."""
     meter_training(compare, draw, 16, 2)
+
+
+@check("checkpointed_forward", subject="What it costs", reported=True)
+def test_work_and_memory_of_long_segments(compare, draw):
+    """A few long segments: each is run once more, and one of them is held at a time."""
     meter_training(compare, draw, 16, 8)
 
 
