@@ -96,7 +96,7 @@ def vae_slicing(decode: Callable[[torch.Tensor], torch.Tensor], z: torch.Tensor)
     """Decode latents (B, C, h, w) one image at a time; `AutoencoderKL.enable_slicing` in diffusers."""
     with torch.no_grad():
         images = [decode(one) for one in z.split(1)]
-    return torch.cat(images, dim=0)
+    return torch.cat(images)
 
 
 def tiled_decode(
@@ -183,7 +183,7 @@ def groupnorm_fp16(x: torch.Tensor, groups: int, weight: torch.Tensor, bias: tor
     variance = (grouped - mean).square().mean(dim=-1, keepdim=True)
     normed = ((grouped - mean) / torch.sqrt(variance + eps)).reshape(x.shape)
     axes = (1, -1, *[1] * (x.ndim - 2))
-    return (normed * weight.float().reshape(axes) + bias.float().reshape(axes)).to(x.dtype)
+    return (normed * weight.reshape(axes) + bias.reshape(axes)).to(x.dtype)
 
 
 def memory_plan(
