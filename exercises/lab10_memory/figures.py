@@ -44,10 +44,10 @@ def memory_timeline(play):
     out, block = 4 * heads * n * d, 4 * heads * chunk * n
     series = [
         ("all at once", "other", kib(reference["full"])),
-        ("reference", "reference", kib(reference["chunked"])),
+        ("reference", "reference", kib(reference["query_chunked_attention"])),
     ]
     if yours is not None:
-        series.append(("yours", "yours", kib(yours["chunked"])))
+        series.append(("yours", "yours", kib(yours["query_chunked_attention"])))
     return Chart(
         title="Bytes alive while attention runs",
         caption=(
