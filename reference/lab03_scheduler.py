@@ -249,7 +249,7 @@ def lcm_step(
     """
     sample, eps = x_t.float(), model_output.float()
     # 1. The predicted clean sample.
-    alpha_bar, alpha_bar_prev = alphas_cumprod[t], alphas_cumprod[t_prev]
+    alpha_bar = alphas_cumprod[t]
     x0 = (sample - torch.sqrt(1 - alpha_bar) * eps) / torch.sqrt(alpha_bar)
     # 2. The boundary condition.
     scaled_t, sigma_data = 10 * t, 0.5
@@ -260,6 +260,7 @@ def lcm_step(
     prev = denoised
     if not last:
         noise = torch.randn(x_t.shape, generator=generator, dtype=x_t.dtype, device=x_t.device)
+        alpha_bar_prev = alphas_cumprod[t_prev]
         prev = torch.sqrt(alpha_bar_prev) * denoised + torch.sqrt(1 - alpha_bar_prev) * noise
     return {"prev": prev.to(x_t.dtype), "denoised": denoised.to(x_t.dtype)}
 

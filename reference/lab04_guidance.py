@@ -96,7 +96,8 @@ def rescale_guidance(guided: torch.Tensor, cond: torch.Tensor, phi: float) -> to
     axes = tuple(range(1, guided.ndim))
     std_cond = cond.std(dim=axes, keepdim=True)
     std_guided = guided.std(dim=axes, keepdim=True)
-    ratio = torch.where(std_guided > 0, std_cond / std_guided, 1.0)
+    constant = guided.amax(dim=axes, keepdim=True) == guided.amin(dim=axes, keepdim=True)
+    ratio = torch.where(constant, 1.0, std_cond / std_guided)
     rescaled = ratio * guided
     return phi * rescaled + (1 - phi) * guided
 

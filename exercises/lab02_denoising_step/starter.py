@@ -3,9 +3,15 @@
 Read page.md first. Fill in each function and run `grade lab02`. Let each function stand by itself: one that calls
 another of yours also inherits its mistakes.
 
-What holds for all of them: a batch is (B, ...) with any number of further axes, float32, float16 or bfloat16. What you
+What holds for all of them: a batch is (B, ...) with one further axis or more, float32, float16 or bfloat16. What you
 return has the dtype of x_t (of x0 where there is no x_t) unless something else is said. In half precision keep ᾱ
-and 1 − ᾱ in float32, for at small t nothing is left of 1 − ᾱ there. No input is changed.
+and 1 − ᾱ in float32, for at small t nothing is left of 1 − ᾱ there. The sums of `ddpm_posterior`, `ddpm_step` and
+`ddim_step` may then be formed in the dtype of x_t, as diffusers forms them, or in float32 and rounded: both are right.
+Wherever x̂_0 is made of a predicted noise ᾱ_t is above 0; at 0 there is no such estimate, and none is asked for. No
+input is changed.
+
+Two answers are alike, absolute plus relative, within 2e-4 in float32 (the two of DDPM 5e-4, `dynamic_threshold` 2e-5),
+4e-3 in float16 and 3e-2 in bfloat16.
 """
 
 from collections.abc import Callable
@@ -80,7 +86,7 @@ def split_prediction(
         x_t: the noisy samples, (B, ...).
         t: (B,) int64, one timestep a sample, 0 to T − 1.
         betas: (T,) float32, the variance that each single step of the forward process adds. The last one may be 1, so
-            that ᾱ is 0 there: "sample" and "v_prediction" still have an answer.
+            that ᾱ is 0 there: "sample" and "v_prediction" still have an answer, "epsilon" has none and is not asked.
 
     Returns:
         {"x0": ..., "eps": ...}, both like `x_t`. In half precision work in float32 and round the results.

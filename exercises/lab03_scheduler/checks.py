@@ -173,6 +173,18 @@ def test_every_timestep(compare, draw):
     T = draw.whole(20, 60)
     compare.spaced_timesteps(T, T, "trailing")
     compare.spaced_timesteps(T, T, "leading")
+    compare.spaced_timesteps(T, T, "linspace")
+
+
+@check("spaced_timesteps")
+def test_ends_of_the_other_grids(compare, draw):
+    """One step has one timestep in every spacing and family, and a grid of more points than timesteps stands still."""
+    T = draw.whole(50, 900)
+    compare.spaced_timesteps(T, 1, "linspace")
+    compare.spaced_timesteps(T, 1, "linspace", family="dpm")
+    compare.spaced_timesteps(T, 1, "leading", 1, "dpm")
+    T = draw.whole(20, 60)
+    compare.spaced_timesteps(T, T, "leading", 1, "dpm")
 
 
 # Configurations, as diffusers 0.42.1 holds them.
@@ -475,7 +487,7 @@ def test_memory_layout_of_euler(compare, draw):
 
 @check("euler_step")
 def test_euler_in_half_precision(compare, draw):
-    """Half precision comes back as the same type, after float32 inside; the next call is in another type."""
+    """Half precision comes back as the same type, as exact as it allows; the next call is in another type."""
     for dtype, prediction_type in (("bfloat16", "epsilon"), ("float16", "v_prediction"), ("float32", "sample")):
         model_output, x = (made.to(dtype) for made in draw.normals(2, 3, 4, 5))
         compare.euler_step(model_output, x, draw.real(1.2, 1.8), draw.real(0.3, 0.8), prediction_type)
@@ -760,6 +772,13 @@ def test_fraction_of_a_step(compare, draw):
 
 
 @check("img2img_window")
+def test_what_floats_make_of_the_product(compare, draw):
+    """The product of steps and strength is cut off as floats give it."""
+    n, strength = draw.choice([(100, 0.29), (50, 0.58), (100, 0.57)])
+    compare.img2img_window(linspace(990.0, 0.0, n), n, strength)
+
+
+@check("img2img_window")
 def test_windows_of_two_looks(compare, draw):
     """With two entries a step, odd and even numbers of steps alike begin with the first of a pair."""
     for n, strength in ((7, 0.6), (8, 0.4)):
@@ -829,6 +848,13 @@ def test_last_step_near_the_boundary(compare, draw):
 
 
 @check("lcm_step")
+def test_last_step_has_no_next_level(compare, draw):
+    """On the last step the next timestep is not looked up, whatever stands there."""
+    for t_prev in (-1, 1000 + draw.whole(0, 99)):
+        play_lcm(compare, draw, draw.whole(100, 300), t_prev, last=True, shape=(2, 5, 3))
+
+
+@check("lcm_step")
 def test_first_consistency_step(compare, draw):
     """The first step begins where hardly any signal is left."""
     play_lcm(compare, draw, 999, draw.whole(600, 800))
@@ -851,7 +877,7 @@ def test_memory_layout_of_consistency(compare, draw):
 
 @check("lcm_step")
 def test_consistency_in_half_precision(compare, draw):
-    """Half precision comes back as the same type, after float32 inside."""
+    """Half precision comes back as the same type, as exact as it allows."""
     for dtype in ("float16", "bfloat16"):
         play_lcm(compare, draw, draw.whole(200, 400), 90, shape=(2, 4, 8), dtype=dtype)
         play_lcm(compare, draw, draw.whole(20, 90), 0, last=True, shape=(3, 5), dtype=dtype)

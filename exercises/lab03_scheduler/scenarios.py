@@ -251,6 +251,55 @@ def walked_levels(student, *, stack, prompt: str, betas: Tensor, timesteps: Tens
     return stack.decode(torch.cat([*seen, x]))
 
 
+def flow_drawings(student, *, stack, prompt: str, plans: list, x: Tensor):
+    """Draw a prompt by `flow_euler_sample`, once for each (steps, stochastic, seed); returns the decoded ends.
+
+    The trained model knows noise, not velocity. With x_t = α·x0 + β·ε a flow's sample at σ = β/(α + β) is x_t/(α + β),
+    so its answer becomes one: v = ε − x0. `x` (1, 4, 8, 8) is standard normal, taken as the sample at the first level.
+    """
+    alpha_bar = stack.scheduler().alphas_cumprod
+
+    def velocity(x: Tensor, t: Tensor) -> Tensor:
+        place = int(t)
+        signal, noise = alpha_bar[place].sqrt(), (1 - alpha_bar[place]).sqrt()
+        x_t = x * (signal + noise)
+        eps = stack.predict(x_t, place, [prompt], 3.0)
+        return eps - (x_t - noise * eps) / signal
+
+    ends = []
+    for steps, stochastic, seed in plans:
+        timesteps = (torch.arange(steps, 0, -1) * 1000 / steps).round().long() - 1
+        signal, noise = alpha_bar[timesteps].sqrt(), (1 - alpha_bar[timesteps]).sqrt()
+        sigmas = torch.cat([noise / (signal + noise), torch.zeros(1)])
+        generator = torch.Generator().manual_seed(seed)
+        start = x / (signal[0] + noise[0])
+        ends.append(student.flow_euler_sample(velocity, start, sigmas, timesteps.float(), stochastic, generator))
+    return stack.decode(torch.cat(ends))
+
+
+def error_by_calls(student, *, step_counts: list, x: Tensor):
+    """Mean distance of points sampled by `heun_sample` from the exact solution, and of Euler's at as many calls.
+
+    n steps are 2n − 1 calls. The network is told σ itself as the timestep, and shown x/√(σ² + 1).
+    """
+    data = PointMixture()
+    end = exact_end(data, x, sigma_levels("karras", 2))
+
+    def noise(scaled: Tensor, t: Tensor) -> Tensor:
+        sigma = float(t)
+        return data.noise(scaled.double() * (sigma**2 + 1) ** 0.5, sigma).float()
+
+    calls, error, first_order = [], [], []
+    for steps in step_counts:
+        sigmas = sigma_levels("karras", steps)
+        points = student.heun_sample(noise, x * (1 + sigmas[0] ** 2).sqrt(), sigmas, sigmas[:-1])
+        first = first_order_end(data, x, sigma_levels("karras", 2 * steps - 1))
+        calls.append(2 * steps - 1)
+        error.append((points.double() - end).norm(dim=1).mean().item())
+        first_order.append((first - end).norm(dim=1).mean().item())
+    return {"calls": calls, "error": error, "first_order": first_order}
+
+
 def windows(student, *, stack, picture: Tensor, prompt: str, strengths: list, noise: Tensor):
     """Noise a picture (1, 3, 32, 32) to where the student's window begins, and walk the window with the trained model.
 

@@ -1,7 +1,9 @@
 """Lab 03, scheduler reading: inference's time axis, its noise levels, and the rules that walk down them.
 
 Read page.md first. Fill in each stub and run `grade lab03`. Let each stand by itself: one that calls another of yours
-also inherits its mistakes. Inputs stay as they are, throughout: nothing that you are given is changed.
+also inherits its mistakes. Inputs stay as they are, throughout: nothing that you are given is changed. Two answers in
+float32 are alike within 2e-5, absolute plus relative (1e-4 to 2e-4 where a whole path is walked); whole numbers are
+compared exactly.
 """
 
 from collections.abc import Callable
@@ -62,12 +64,14 @@ def spaced_timesteps(
         num_train_timesteps: T, the length of the training table.
         n: the number of steps, 1 to T; another number is refused with a ValueError.
         spacing: "linspace": n points in equal distances from 0 to T − 1, both included, rounded to the nearest whole
-            number. "leading": the multiples 0, k, 2k, … of the whole stride k = T // n, each plus `steps_offset`.
-            "trailing": T, T − T/n, T − 2·T/n, … rounded to the nearest whole number, each minus 1. Another spacing is
-            refused with a ValueError. (No step count is asked for whose points lie half-way between two whole numbers.)
+            number; one point alone is 0. "leading": the multiples 0, k, 2k, … of the whole stride k = T // n, each plus
+            `steps_offset`. "trailing": T, T − T/n, T − 2·T/n, … rounded to the nearest whole number, each minus 1.
+            Another spacing is refused with a ValueError. (No step count is asked for whose points lie half-way
+            between two whole numbers.)
         steps_offset: added in "leading" only.
         family: "ddim" as above. "dpm", the DPM-Solver family: "linspace" and "leading" lay out n + 1 points in place of
-            n and leave the lowest out; "trailing" is the same. Another family is refused with a ValueError.
+            n, so k = T // (n + 1), and leave the lowest out; "trailing" is the same. (For n = T this k is 0, and every
+            entry of "leading" is `steps_offset`, as in diffusers.) Another family is refused with a ValueError.
 
     Returns:
         (n,) int64, falling, exactly n of them. For example (10, 4, "linspace"): 9, 6, 3, 0; (10, 4, "leading", 1):
@@ -109,7 +113,7 @@ def sigma_schedule(
         timesteps: (N,) float32, falling, 0 to T − 1; between two whole timesteps σ itself is interpolated linearly.
         kind: "interpolated": the levels of the timesteps. "karras": N levels from the first of these to the last, both
             included, in equal steps of σ^(1/ρ) (Karras et al. 2022, eq. 5). "exponential": the same in equal steps of
-            log σ. Another kind is refused with a ValueError.
+            log σ. One timestep has one level, its own, of every kind. Another kind is refused with a ValueError.
         rho: ρ of "karras".
         spacing: how the timesteps were made, which decides the size of pure noise at the start: "linspace" and
             "trailing": σ_max, the first level. "leading": √(σ_max² + 1). Another one is refused with a ValueError.
@@ -154,8 +158,9 @@ def euler_step(
 
     Returns:
         "prev", the sample at σ_next, and "x0", the predicted clean sample: shape and dtype of `x`. Compute in float32
-        and round at the end. For example x = 5, ε = 1.5, σ 2 → 1: x0 = 2, the slope is 1.5 and prev = 3.5; ancestral:
-        σ_up² = 0.75, σ_down = 0.5, prev = 2.75 + √0.75·noise.
+        and round at the end; a product σ·ε in the dtype of `x`, as diffusers forms it, passes as well. For example
+        x = 5, ε = 1.5, σ 2 → 1: x0 = 2, the slope is 1.5 and prev = 3.5; ancestral: σ_up² = 0.75, σ_down = 0.5,
+        prev = 2.75 + √0.75·noise.
     """
     raise NotImplementedError
 
@@ -201,7 +206,7 @@ class DPMpp2M:
             x: the current sample, same shape and dtype; leave it as it is.
 
         Returns:
-            The sample at the next noise level, same shape and dtype as `x`.
+            The sample at the next noise level, same shape and dtype as `x`; in half precision as exact as its type is.
         """
         raise NotImplementedError
 
@@ -248,14 +253,16 @@ def img2img_window(
         timesteps: the whole list, falling, any dtype. A solver of one look a step has one entry a step; Heun has the
             first timestep once and each later one twice, and counts as `order` = 2: step i begins at entry i·order.
         num_inference_steps: n, the number of steps of the whole list.
-        strength: the share of the steps that is walked, 0 to 1: int(n·strength) steps, cut off, not rounded. Outside of
-            that: refused with a ValueError.
+        strength: the share of the steps that is walked, 0 to 1: int(n·strength) steps, cut off, not rounded, and of the
+            product as Python's floats give it, as pipelines do: 100·0.29 are 28. Outside of that: refused with a
+            ValueError.
         order: entries a step, 1 or 2.
 
     Returns:
         "timesteps": the rest of the list, from the first entry of the first step that is walked; its dtype.
         "begin_index": int, the place of that entry in the whole list. "steps": int, the number of steps that are
-        walked. For example 10 steps at strength 0.75: 7 steps, begin_index 3; with order 2: begin_index 6.
+        walked. For example 10 steps at strength 0.75: 7 steps, begin_index 3; with order 2: begin_index 6. Where
+        nothing is walked the list is empty, "steps" is 0 and "begin_index" n·order, also beyond the end of Heun's list.
     """
     raise NotImplementedError
 
@@ -279,7 +286,8 @@ def lcm_step(
     Args:
         model_output: ε, shape and dtype of `x_t`.
         t: the timestep of `x_t`, 0 to T − 1.
-        t_prev: the next timestep of the list, 0 to T − 1; without meaning on the last step.
+        t_prev: the next timestep of the list, 0 to T − 1. On the last step any number may stand here: do not look it
+            up.
         x_t: (B, ...), any number of further axes; float32, float16 or bfloat16.
         alphas_cumprod: (T,) float32, ᾱ.
         last: whether this is the last step of the list. It draws nothing; every other step draws exactly once.
@@ -287,9 +295,9 @@ def lcm_step(
             check tells them apart); None: torch's own.
 
     Returns:
-        "prev" and "denoised": shape and dtype of `x_t`. Compute in float32 and round at the end. For example t = 1, ᾱ_1
-        =
-        0.36, x_t = 2, ε = 1: x̂_0 = (2 − 0.8)/0.6 = 2, and with τ = 10 denoised = 0.0025·2 + 0.9988·2 = 2.0025.
+        "prev" and "denoised": shape and dtype of `x_t`. Compute in float32 and round at the end; a product √(1−ᾱ_t)·ε
+        in the dtype of `x_t`, as diffusers forms it, passes as well. For example t = 1, ᾱ_1 = 0.36, x_t = 2, ε = 1:
+        x̂_0 = (2 − 0.8)/0.6 = 2, and with τ = 10 denoised = 0.0025·2 + 0.9988·2 = 2.0025.
     """
     raise NotImplementedError
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from grader.kit import Draw, Recipe, array, check, entry, part, tensor, values
+from grader.kit import Draw, Recipe, array, check, entry, part, tensor, values, witnessed
 
 HALF = ("float16", "bfloat16")
 
@@ -120,11 +120,17 @@ def test_original_formulation_everywhere(compare, draw):
 # guided_prediction
 
 
+def given(answer: Any) -> list[dict[str, Any]]:
+    """Return what each call of the network was given: the timestep and the embedding of each row."""
+    return [{"t": np.ravel(call["t"].array).tolist(), "emb": call["emb"]} for call in answer["model"]]
+
+
 def batch(draw: Draw, *shape: int, tokens: int = 5, dim: int = 4) -> dict[str, Any]:
-    """Return latents of `shape` with a timestep each and both conditions."""
+    """Return a network whose calls are written down, latents of `shape` with a timestep each, and both conditions."""
     times = [draw.whole(100 * k, 100 * k + 90) for k in (0, 3, 6, 8)][: shape[0]]
     cond, uncond = draw.normals(2, shape[0], tokens, dim)
-    return {"x": draw.normal(*shape), "t": tensor(times), "cond_emb": cond, "uncond_emb": uncond}
+    latents = {"x": draw.normal(*shape), "t": tensor(times)}
+    return {"model": witnessed("toy"), **latents, "cond_emb": cond, "uncond_emb": uncond}
 
 
 @check("guided_prediction", visible=True)
@@ -163,6 +169,19 @@ def test_batches_of_any_shape(compare, draw):
     """Two calls of other shapes, one after the other, are both right: videos, sequences, other numbers of tokens."""
     compare.play("predict", **batch(draw, 4, 2, 3, 5, 4, tokens=3, dim=6), scale=draw.real(3.0, 9.0))
     compare.play("predict", **batch(draw, 2, 5, 2, tokens=1, dim=2), scale=draw.real(3.0, 9.0))
+
+
+@check("guided_prediction", visible=True, subject="The list of calls")
+def test_one_call_for_both(compare, draw):
+    """With guidance one call holds both halves, the unconditional one first, a timestep and an embedding a row."""
+    compare.calls("predict", view=given, **batch(draw, 3, 4, 6, 6), scale=7.5)
+
+
+@check("guided_prediction", subject="The list of calls")
+def test_what_a_call_holds(compare, draw):
+    """Where guidance is off the one call holds the prompts' half alone, and just above it both."""
+    for scale in (1.0, 0.5, 0.0, draw.real(1.1, 1.4)):
+        compare.calls("predict", view=given, **batch(draw, 2, 4, 5, tokens=3), scale=scale)
 
 
 # build_cfg_embeds
@@ -224,6 +243,13 @@ def test_embeddings_with_swapped_axes(compare, draw):
     """Embeddings that are not contiguous in memory are laid out alike."""
     prompt, negative = (one.transpose(1, 2) for one in draw.normals(2, 2, 6, 4))
     compare.build_cfg_embeds(prompt, negative, draw.normal(1, 6, 4).transpose(1, 2), 2, 4.0)
+
+
+@check("build_cfg_embeds")
+def test_negative_prompts_that_are_not_looked_at(compare, draw):
+    """Where guidance is off negative prompts are not looked at, and no number of them is refused."""
+    for number, scale in ((1, 1.0), (3, 0.5)):
+        compare.build_cfg_embeds(draw.normal(2, 3, 4), draw.normal(number, 3, 4), draw.normal(1, 3, 4), 2, scale)
 
 
 # rescale_guidance
@@ -309,6 +335,16 @@ def test_constant_sample_among_others(compare, draw):
     guided = rng.normal(0.4, 3.0, (3, 2, 4, 4)).astype(np.float32)
     guided[draw.whole(0, 2)] = 2.0
     compare.rescale_guidance(array(guided), draw.normal(3, 2, 4, 4), draw.real(0.3, 0.9))
+
+
+@check("rescale_guidance")
+def test_constants_that_no_sum_meets(compare, draw):
+    """Constants whose mean has rounding errors come back as they are, too."""
+    rng = np.random.default_rng(draw.seed())
+    for value in (0.7, 3.3):
+        guided = rng.normal(0.4, 3.0, (3, 4, 9, 11)).astype(np.float32)
+        guided[draw.whole(0, 2)] = value
+        compare.rescale_guidance(array(guided), draw.normal(3, 4, 9, 11), draw.real(0.3, 0.9))
 
 
 # guidance_plan. No edge of a window lies so near to a whole step that rounding in `start * n` decides.
@@ -506,9 +542,9 @@ def test_apg_with_swapped_axes(compare, draw):
 
 
 def start(draw: Draw, *shape: int, tokens: int = 5, dim: int = 4) -> dict[str, Recipe]:
-    """Return noise of `shape` and both conditions."""
+    """Return a network whose calls are written down, noise of `shape` and both conditions."""
     cond, uncond = draw.normals(2, shape[0], tokens, dim)
-    return {"x": draw.normal(*shape), "cond": cond, "uncond": uncond}
+    return {"model": witnessed("toy"), "x": draw.normal(*shape), "cond": cond, "uncond": uncond}
 
 
 @check("guided_sample", visible=True)
@@ -554,3 +590,17 @@ def test_single_guided_step(compare, draw):
     s = draw.real(3.0, 8.0)
     compare.play("sample", view=part("end"), **start(draw, 2, 3, 5, 7), scales=tensor([s]))
     compare.play("sample", view=part("end"), **start(draw, 1, 3, 5, 7), scales=tensor([1.0, 1.0, 1.0, s]))
+
+
+@check("guided_sample", visible=True, subject="The list of calls")
+def test_one_call_a_step(compare, draw):
+    """Each step is one call: both halves where the plan guides, the prompts' half alone where its scale is 1."""
+    compare.calls("sample", view=given, **start(draw, 2, 3, 4, 4), scales=tensor([1.0, 5.0, 5.0, 3.0, 1.0]))
+
+
+@check("guided_sample", subject="The list of calls")
+def test_what_other_plans_cost(compare, draw):
+    """Other plans cost what they say: two evaluations a picture in a guided step, one in any other."""
+    s = draw.real(3.0, 8.0)
+    compare.calls("sample", view=given, **start(draw, 3, 2, 5, tokens=2), scales=tensor([s, 1.0, 1.2, s]))
+    compare.calls("sample", view=given, **start(draw, 1, 2, 5, tokens=3), scales=tensor([1.0, 1.0, s]))

@@ -2,12 +2,6 @@
 
 from torch import arange, cat, cos, cumprod, linspace, no_grad, sqrt, stack, tanh, tensor
 
-CALL_BUDGET = 80
-
-
-class TooManyCalls(RuntimeError):
-    """The network was called more often than any task of this lab needs."""
-
 
 class WrongRows(RuntimeError):
     """The network was given latents, timesteps and embeddings of different numbers of rows."""
@@ -19,15 +13,8 @@ class Toy:
     The order of the tokens counts, and no value is mapped to itself, so that exchanged arguments show.
     """
 
-    def __init__(self) -> None:
-        """Begin without a call."""
-        self.calls = 0
-
     def __call__(self, x, t, emb):
         """Predict, for x (N, C, ...), t (N,) and emb (N, L, D)."""
-        self.calls += 1
-        if self.calls > CALL_BUDGET:
-            raise TooManyCalls(f"stopped: the network was called more than {CALL_BUDGET} times")
         rows, further = len(x), [1] * (x.ndim - 1)
         if t.shape != (rows,) or len(emb) != rows:
             raise WrongRows(f"{rows} latents, timesteps of shape {tuple(t.shape)} and {len(emb)} embeddings")
@@ -37,9 +24,14 @@ class Toy:
         return tanh(x.roll(1, dims=-1) + words) * cos(angle) + 0.1 * x
 
 
-def predict(student, *, x, t, cond_emb, uncond_emb, scale):
-    """Return the student's guided prediction of the toy network."""
-    return student.guided_prediction(Toy(), x, t, cond_emb, uncond_emb, scale)
+def toy():
+    """Build the network; the grader writes its calls down."""
+    return Toy()
+
+
+def predict(student, *, model, x, t, cond_emb, uncond_emb, scale):
+    """Return the student's guided prediction of the network."""
+    return student.guided_prediction(model, x, t, cond_emb, uncond_emb, scale)
 
 
 def apg(student, *, options, cond, uncond, sizes):
@@ -81,10 +73,10 @@ class Steps:
         return sqrt(before) * x0.clamp(-1, 1) + sqrt(1 - before) * prediction
 
 
-def sample(student, *, x, cond, uncond, scales):
-    """Run the student's loop on the toy network; the answer is the end, and the plan as it is afterwards."""
+def sample(student, *, model, x, cond, uncond, scales):
+    """Run the student's loop on the network; the answer is the end, and the plan as it is afterwards."""
     plan = {"scale": scales, "evaluations": len(scales) + int((scales > 1).sum())}
-    end = student.guided_sample(Toy(), Steps(len(scales)), x, cond, uncond, plan)
+    end = student.guided_sample(model, Steps(len(scales)), x, cond, uncond, plan)
     return {"end": end, "plan": plan}
 
 

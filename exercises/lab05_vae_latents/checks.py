@@ -162,7 +162,14 @@ def test_strided_moments(compare, draw):
 def test_gradients_reach_the_moments(compare, draw):
     """Gradients flow through the sample into both halves of the moments."""
     moments, weight = encoder_output(draw, (2, 8, 4, 4), -3.0, 1.0), draw.normal(2, 4, 4, 4)
-    compare.play("sample_gradient", moments=moments, weight=weight, generator=draw.generator())
+    compare.play("said_gradient", key="sample", moments=moments, weight=weight, generator=draw.generator())
+
+
+@check("posterior")
+def test_gradients_of_the_divergence(compare, draw):
+    """Gradients flow through the KL into both halves of the moments."""
+    moments, weight = encoder_output(draw, (3, 6, 2, 5), -3.0, 1.0), draw.normal(3)
+    compare.play("said_gradient", key="kl", moments=moments, weight=weight, generator=draw.generator())
 
 
 @check("posterior")

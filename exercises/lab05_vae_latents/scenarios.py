@@ -33,11 +33,11 @@ def reached(value, weight, leaf):
     return grad((value * weight).sum(), leaf, allow_unused=True)[0]
 
 
-def sample_gradient(student, *, moments, weight, generator):
-    """Return the gradient of a weighted sum of the posterior's sample in the moments."""
+def said_gradient(student, *, key, moments, weight, generator):
+    """Return the gradient of a weighted sum of one of the posterior's answers in the moments."""
     leaf = moments.clone().requires_grad_()
     said = student.posterior(leaf, generator)
-    return reached(said.get("sample") if isinstance(said, dict) else None, weight, leaf)
+    return reached(said.get(key) if isinstance(said, dict) else None, weight, leaf)
 
 
 def norm_gradient(student, *, z, weight, **given):
