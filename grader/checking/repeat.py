@@ -2,8 +2,8 @@
 
 A fresh worker has been asked nothing before. A *led* one has been given the same calls, in the same order, as the one
 in which the check failed. A check that passes when it is asked first and fails again after the same calls is wrong: the
-code keeps something. So a file cannot be two solutions of which the better one counts. What does not repeat is unstable:
-two of three tries decide, and a process that ends while it is led, twice, has not passed.
+code keeps something. So a file cannot be two solutions of which the better one counts. What does not repeat is
+unstable: two of three tries decide, and a process that ends while it is led, twice, has not passed.
 """
 
 from __future__ import annotations

@@ -47,8 +47,8 @@ DENIED_IOCTLS = (0x5412, 0x541C, 0x8901, 0x8902)
 DENIED_FCNTLS = (8, 10, 15)  # F_SETOWN, F_SETSIG, F_SETOWN_EX: the same
 # PR_SET_PDEATHSIG keeps a worker from outliving the zygote. The others change who may trace it, what it is to others.
 DENIED_PRCTLS = (1, 4, 8, 28, 35, 36, 0x59616D61)  # + DUMPABLE, KEEPCAPS, SECUREBITS, MM, CHILD_SUBREAPER, PTRACER
-# Memory that RLIMIT_DATA does not count: shared and of no file, or growing like a stack. The address space bounds it, but
-# a program can make room there by unmapping what it does not need of its libraries.
+# Memory that RLIMIT_DATA does not count: shared and of no file, or growing like a stack. The address space bounds it,
+# but a program can make room there by unmapping what it does not need of its libraries.
 UNCOUNTED_MAPPINGS = (0x21, 0x100)  # MAP_SHARED | MAP_ANONYMOUS, MAP_GROWSDOWN
 OTHERS_BY_PID = ("prlimit64", "sched_setaffinity")  # allowed for oneself, which is 0
 LOW_32 = 0xFFFF_FFFF
