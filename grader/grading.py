@@ -35,6 +35,9 @@ from grader.submission import Definition, Submission
 from grader.trim import trim, with_pictures
 
 EARNS_LATER = "This holds, and earns its points as soon as one check of this task that compares values passes."
+EARNS_WITH = (
+    "This holds, and earns its points as soon as the checks of this task pass that the kernel holds to their memory."
+)
 
 
 @dataclass(frozen=True)
@@ -174,11 +177,17 @@ def _check_results(task: Task, seen: Examination) -> list[CheckResult]:
     found = [one for one in seen.checks if one.mark.task == task.id]
     # A hollow answer passes what looks at the student's answers alone, or asks for a refusal.
     has_value = any(one.verdict.outcome == "passed" and not (one.mark.property or one.mark.reported) for one in found)
+    # What a process says of its memory is worth nothing where the kernel has seen that it is not so.
+    fails = ("failed", "crashed", "timed_out")
+    is_belied = any(one.verdict.outcome in fails and one.mark.memory_mib is not None for one in found)
     results = []
     for one, points in zip(found, share_points(task.points, [f.mark.weight for f in found]), strict=True):
         verdict = one.verdict
         counts = has_value or not (one.mark.property or one.mark.reported)
-        message = verdict.message if counts or verdict.outcome != "passed" else EARNS_LATER
+        later = EARNS_LATER
+        if counts and one.mark.reported and is_belied:
+            counts, later = False, EARNS_WITH
+        message = verdict.message if counts or verdict.outcome != "passed" else later
         results.append(
             CheckResult(
                 id=one.id,
