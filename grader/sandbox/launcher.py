@@ -37,6 +37,8 @@ ENVIRONMENT = {
     "MKL_NUM_THREADS": "1",
     "MALLOC_ARENA_MAX": "2",
     "CUDA_VISIBLE_DEVICES": "",
+    # Or whether there is a GPU is asked of the driver, which starts a thread: nothing could be forked after that.
+    "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
     "HF_HUB_OFFLINE": "1",
     "HOME": "/nonexistent",
     "PATH": "",
