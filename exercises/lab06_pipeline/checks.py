@@ -628,11 +628,17 @@ def test_defaults_are_the_new_class_s(compare, draw):
 
 @check("swap_scheduler")
 def test_overrides_of_a_default(compare, draw):
-    """An option that is asked for is set, also where the old class has a default for it, or does not know it."""
+    """An option that is asked for is set, also where the old scheduler had its class's default."""
     end = draw.real(0.011, 0.014)
     swap(compare, WALK, "Euler", {**TRAINED, "beta_end": end}, ("DPM", {"use_karras_sigmas": True}))
     swap(compare, WALK, "DPM", {**TRAINED, "beta_end": end}, ("Euler", {"prediction_type": "v_prediction"}))
-    swap(compare, WALK, "DDIM", {**TRAINED, "beta_end": end}, ("Euler", {"use_karras_sigmas": True}))
+
+
+@check("swap_scheduler")
+def test_overrides_that_only_the_new_class_knows(compare, draw):
+    """An option that is asked for is set, also where the old class has no such option."""
+    options = {**TRAINED, "beta_end": draw.real(0.011, 0.014)}
+    swap(compare, WALK, "DDIM", options, ("Euler", {"use_karras_sigmas": True}))
 
 
 @check("swap_scheduler")
