@@ -53,7 +53,7 @@ def timestep_embedding(t: torch.Tensor, dim: int, flip_sin_to_cos: bool, downsca
     `dim` is filled up with a zero. `get_timestep_embedding` in diffusers.
     """
     half = dim // 2
-    exponent = torch.arange(half, dtype=torch.float32, device=t.device) / (half - downscale_freq_shift)
+    exponent = torch.arange(half, device=t.device) / (half - downscale_freq_shift)
     omega = torch.exp(-math.log(10000.0) * exponent)
     angle = t.float()[:, None] * omega
     sin, cos = torch.sin(angle), torch.cos(angle)
@@ -152,7 +152,8 @@ def rope_axial(x: torch.Tensor, ids: torch.Tensor, axes_dim: tuple[int, ...], th
         angles.append(ids[:, axis, None].double() * theta ** (-step / axis_dim))
     angle = torch.cat(angles, dim=1)
     cos, sin = torch.cos(angle).float(), torch.sin(angle).float()
-    even, odd = x.float().unflatten(3, (-1, 2)).unbind(4)
+    # Half precision times float32 is float32.
+    even, odd = x.unflatten(3, (-1, 2)).unbind(4)
     turned = torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=4)
     return turned.flatten(3).to(x.dtype)
 
@@ -176,7 +177,7 @@ def joint_attention(
         query, key = F.rms_norm(query, width, own["nq"], eps=1e-6), F.rms_norm(key, width, own["nk"], eps=1e-6)
         rows.append((query, key, value))
     # Image first, then text.
-    query, key, value = (torch.cat(pair, dim=2) for pair in zip(*rows, strict=True))
+    query, key, value = (torch.cat([rows[0][i], rows[1][i]], dim=2) for i in range(3))
     scores = query @ key.transpose(2, 3) / query.shape[3] ** 0.5
     if mask is not None:
         # The mask is the text's; places of the image always take part.
