@@ -205,8 +205,8 @@ def drawn_on_your_way(play) -> ImageGrid:
     """A trained UNet draws, with its layers in the student's order."""
     return ImageGrid(
         title="Drawn on your way through the UNet",
-        caption="The course's small model draws four prompts; its layers are its own, the way through them is "
-        "yours. Skips in another order keep the rough layout and lose the details.",
+        caption="The course's small model draws four prompts; its layers are its own, the way through them is yours. A "
+        "skip that lies in front of the own input gives every weight another channel, and noise comes out.",
         alt="A red circle, a green triangle, a blue ring and a yellow square, by the reference's way and by yours.",
         columns=list(PROMPTS),
         rows=drawn(play, "drawn_with_walk"),
