@@ -53,7 +53,7 @@ def timestep_embedding(t: torch.Tensor, dim: int, flip_sin_to_cos: bool, downsca
     `dim` is filled up with a zero. `get_timestep_embedding` in diffusers.
     """
     half = dim // 2
-    exponent = torch.arange(half, dtype=torch.float32, device=t.device) / (half - downscale_freq_shift)
+    exponent = torch.arange(half, device=t.device) / (half - downscale_freq_shift)
     omega = torch.exp(-math.log(10000.0) * exponent)
     angle = t.float()[:, None] * omega
     sin, cos = torch.sin(angle), torch.cos(angle)
@@ -130,9 +130,10 @@ def sincos_2d(dim: int, H: int, W: int, base_size: int, interpolation_scale: flo
     """
     if dim % 4:
         raise ValueError(f"{dim} channels cannot hold sine and cosine of two axes")
-    omega = 10000.0 ** (-torch.arange(dim // 4, dtype=torch.float64) / (dim // 4))
-    row = torch.arange(H, dtype=torch.float64) * base_size / H / interpolation_scale
-    column = torch.arange(W, dtype=torch.float64) * base_size / W / interpolation_scale
+    k = dim // 4
+    omega = 10000.0 ** (-torch.arange(k).double() / k)
+    row = torch.arange(H) * (base_size / H / interpolation_scale)
+    column = torch.arange(W) * (base_size / W / interpolation_scale)
     # Row by row: the column runs fastest.
     angle_x = (column[:, None] * omega).repeat(H, 1)
     angle_y = (row[:, None] * omega).repeat_interleave(W, dim=0)
@@ -149,10 +150,11 @@ def rope_axial(x: torch.Tensor, ids: torch.Tensor, axes_dim: tuple[int, ...], th
     for axis, axis_dim in enumerate(axes_dim):
         # float64: at large positions float32 loses the angle's last turns.
         step = torch.arange(0, axis_dim, 2, dtype=torch.float64, device=x.device)
-        angles.append(ids[:, axis, None].double() * theta ** (-step / axis_dim))
+        angles.append(ids[:, axis, None] * theta ** (-step / axis_dim))
     angle = torch.cat(angles, dim=1)
-    cos, sin = torch.cos(angle).float(), torch.sin(angle).float()
-    even, odd = x.float().unflatten(3, (-1, 2)).unbind(4)
+    cos, sin = torch.cos(angle), torch.sin(angle)
+    # Any precision times float64 is float64.
+    even, odd = x.unflatten(3, (-1, 2)).unbind(4)
     turned = torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=4)
     return turned.flatten(3).to(x.dtype)
 
@@ -176,7 +178,7 @@ def joint_attention(
         query, key = F.rms_norm(query, width, own["nq"], eps=1e-6), F.rms_norm(key, width, own["nk"], eps=1e-6)
         rows.append((query, key, value))
     # Image first, then text.
-    query, key, value = (torch.cat(pair, dim=2) for pair in zip(*rows, strict=True))
+    query, key, value = (torch.cat([rows[0][i], rows[1][i]], dim=2) for i in range(3))
     scores = query @ key.transpose(2, 3) / query.shape[3] ** 0.5
     if mask is not None:
         # The mask is the text's; places of the image always take part.
@@ -266,7 +268,7 @@ def unet_forward(sample: torch.Tensor, temb: torch.Tensor, blocks: dict[str, Any
             h = resnet(torch.cat([h, skips.pop()], dim=1), temb)
         if level["upsampler"] is not None:
             # An odd size was rounded up on the way down, so twice the size is not always right.
-            h = level["upsampler"](h, tuple(skips[-1].shape[2:]))
+            h = level["upsampler"](h, skips[-1].shape[2:])
     return blocks["conv_out"](h)
 
 

@@ -340,12 +340,12 @@ def drawn_with_walk(student, *, stack, prompts, noise):
 
 
 def shifted_scores(student, *, q, k, ids, axes_dim, by):
-    """Return scores of rotated queries and keys, with ids as they are and moved by `by`: (2, N, N)."""
+    """Return a tenth of the scores of rotated queries and keys, with ids as they are and moved by `by`: (2, N, N)."""
     rows = []
     for moved in (ids, ids + by):
         turned = [student.rope_axial(y, moved, axes_dim) for y in (q, k)]
         rows.append(product("bhnd,bhmd->nm", *turned))
-    return join([row[None] for row in rows])
+    return join([row[None] for row in rows]) / 10.0
 
 
 def gates(student, *, x, c, w, opening, seed):

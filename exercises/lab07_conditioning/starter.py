@@ -236,7 +236,8 @@ def rope_axial(x: torch.Tensor, ids: torch.Tensor, axes_dim: tuple[int, ...], th
         theta: θ.
 
     Returns:
-        Shape, dtype and device of `x`. Compute angles in float64 (ids may be large), turn in float32, round once.
+        Shape, dtype and device of `x`. Compute angles in float64 (ids may be large), turn in float32 or better, round
+        once.
     """
     raise NotImplementedError
 
