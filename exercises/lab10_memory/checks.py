@@ -101,6 +101,12 @@ def test_long_sequence(compare, draw):
     compare.query_chunked_attention(*draw.normals(3, 1, 1, 4096, 8), 64)
 
 
+@check("query_chunked_attention", weight=6, memory_mib=30)
+def test_long_sequence_that_does_not_divide(compare, draw):
+    """A long sequence of queries that the chunk does not divide fits into the same memory."""
+    compare.query_chunked_attention(draw.normal(1, 1, 4077, 8), *draw.normals(2, 1, 1, 4096, 8), 60)
+
+
 @check("query_chunked_attention", visible=True, subject="What it costs", reported=True)
 def test_memory(compare, draw):
     """Memory stays within a few blocks of chunk x M scores, and the work is done once, by your own operations."""
