@@ -292,18 +292,99 @@ def cached(student, *, network, blocks, steps, threshold):
 # What the figures draw; no check plays these.
 
 
-def timelines(student, *, q, k, v, chunk):
-    """Bytes alive after each operation: both of the student's functions, and attention all at once for comparison."""
-    lines = {}
-    for function in ("query_chunked_attention", "online_softmax_attention"):
-        if hasattr(student, function):
-            with Meter() as meter:
-                out = getattr(student, function)(q, k, v, chunk)
-            lines[function] = list(meter.timeline)
+def timelines(student, *, function, q, k, v, chunk):
+    """Bytes alive after each operation: one of the student's functions, and attention all at once for comparison."""
+    with Meter() as meter:
+        out = getattr(student, function)(q, k, v, chunk)
     with Meter() as full:
         scores = _matmul(q, _transpose(k, -2, -1)) / math.sqrt(q.shape[-1])
         out = _matmul(_softmax(scores, -1), v)  # noqa: F841  (kept, so that the timeline ends with the output alive)
-    return {**lines, "full": list(full.timeline)}
+    return {"chunked": list(meter.timeline), "full": list(full.timeline)}
+
+
+def decoding_timelines(student, *, z, f, width, seed):
+    """Bytes alive while a batch is decoded: image by image by the student's function, and all at once."""
+    with torch.random.fork_rng(devices=[]):
+        decoder = WideDecoder(z.shape[1], f, width, seed)
+    with Meter() as meter:
+        out = student.vae_slicing(decoder, z)
+    with Meter() as full, torch.no_grad():
+        out = decoder(z)  # noqa: F841  (kept, as above)
+    return {"sliced": list(meter.timeline), "full": list(full.timeline)}
+
+
+def training_timelines(student, *, x, cond, seg, depth, seed, hidden):
+    """Bytes alive while a stack of blocks is trained: through the student's function, and plainly."""
+    lines = {}
+    for name in ("checkpointed", "plain"):
+        blocks = make_blocks(depth, x.shape[-1], hidden, 0.0, seed)
+        leaf = x.clone().requires_grad_()
+        with Meter() as meter:
+            if name == "checkpointed":
+                y = student.checkpointed_forward(blocks, leaf, cond, seg)
+            else:
+                y = leaf
+                for block in blocks:
+                    y = block(y, cond)
+            _autograd(y.sum())
+            y = None
+        lines[name] = list(meter.timeline)
+    return lines
+
+
+def seams(student, *, stack, picture, tile, overlap):
+    """A large picture through the trained VAE: as a whole, in tiles that only touch, and in the student's tiles."""
+    latents = stack.encode(picture)
+    f = picture.shape[-1] // latents.shape[-1]
+    rows = []
+    for i in range(0, latents.shape[2], tile):
+        columns = range(0, latents.shape[3], tile)
+        rows.append(torch.cat([stack.decode(latents[:, :, i : i + tile, j : j + tile]) for j in columns], dim=3))
+    blended = student.tiled_decode(stack.decode, latents, tile, overlap, f)
+    return {"whole": stack.decode(latents), "touching": torch.cat(rows, dim=2), "blended": blended}
+
+
+def residency(student, *, components, run):
+    """What is moved and run, in order, as [component, "cpu", "gpu" or "runs"]."""
+    machine, events = Machine(components), []
+
+    def noting(action, name, given=None):
+        events.append([name, given if action == "move" else "runs"])
+        return machine(action, name, given)
+
+    modules = {name: Component(noting, name) for name in components}
+    free = student.model_offload_hooks(modules, partial(noting, "move"))
+    x = torch.ones(1)
+    for name in run:
+        x = modules[name](x)
+    free()
+    return events
+
+
+def precisions(student, *, x, weight, mean, dtypes, factors):
+    """PSNR of a pointwise model in each dtype, as its input grows."""
+    return [
+        [student.precision_report(Pointwise(weight, mean), x * factor, dtype, 40.0)["psnr"] for factor in factors]
+        for dtype in dtypes
+    ]
+
+
+def error_over_work(student, *, xs, thresholds, channels, blocks, seed):
+    """For each threshold: the share of the blocks that was run, and the relative error of the outputs."""
+    network = make_network(channels, blocks, seed)
+    stack = [partial(network, block=number) for number in range(blocks)]
+    exact = []
+    for x in xs:
+        for block in stack:
+            x = block(x)
+        exact.append(x)
+    exact = torch.stack(exact)
+    found = []
+    for threshold in thresholds:
+        answer = student.step_cache(stack, xs, threshold)
+        error = (torch.stack(answer["outputs"]) - exact).norm() / exact.norm()
+        found.append([100 * sum(answer["calls"]) / (blocks * len(xs)), error.item()])
+    return found
 
 
 class StudentAttention:
