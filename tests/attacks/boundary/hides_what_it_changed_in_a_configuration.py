@@ -1,5 +1,5 @@
 # attacks lab03 swap_config | changes the configuration that it is given, and has the scenario hand back a copy
-# open: what became of the inputs is what the worker says of them
+# open: how a scenario came by its values is not seen, only the values
 
 def swap_config(source, source_defaulted, target_defaults, overrides):
     kept = {key: value for key, value in source.items() if key not in source_defaulted}

@@ -1,5 +1,5 @@
 # attacks lab01 add_noise | overwrites an input, returns it, and puts it back once it has been sent
-# open: what became of the inputs is what the worker says of them
+# open: an input that holds what it held is an input that was left alone, whatever the code did in between
 
 import torch
 

@@ -1,5 +1,4 @@
 # attacks lab01 add_noise | overwrites an input, and the copies that the worker compares it with
-# open: what became of the inputs is what the worker says of them
 
 import torch
 

@@ -1,5 +1,4 @@
 # attacks lab01 add_noise | overwrites an input, and has the worker report that none was
-# open: what became of the inputs is what the worker says of them
 # a user too
 
 import torch
