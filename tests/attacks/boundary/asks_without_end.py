@@ -1,0 +1,29 @@
+# attacks lab06 denoise_loop | goes on asking after the calls are used up, so that the judge is kept busy for ever
+
+import torch
+
+
+def look(unet, x, t, context):
+    # trick
+    print("in place")
+    while True:
+        try:
+            unet(x, t, encoder_hidden_states=context)
+        except Exception:
+            pass
+    # end of trick
+    return unet(x, t, encoder_hidden_states=context).sample
+
+
+def denoise_loop(unet, scheduler, noise, cond, uncond, guidance_scale, steps):
+    scheduler.set_timesteps(steps)
+    latents = noise * scheduler.init_noise_sigma
+    for t in scheduler.timesteps:
+        x = scheduler.scale_model_input(latents, t)
+        with torch.no_grad():
+            eps = look(unet, x, t, cond)
+            if guidance_scale > 1:
+                blank = look(unet, x, t, uncond)
+                eps = blank + guidance_scale * (eps - blank)
+        latents = scheduler.step(eps, t, latents).prev_sample
+    return latents
