@@ -11,26 +11,27 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from grader import __version__, outputs
 from grader.cli.progress import shown
 from grader.cli.student import course_option, open_course
+from grader.cohort.archives import KEY_FILE as KEY_FILE
 from grader.errors import UsageError
 from grader.seeds import EXAMPLE, WARNING, fingerprint
 
 if TYPE_CHECKING:
     from grader.cohort.overrides import Adjustments
     from grader.cohort.records import CohortEnvironment, CohortResult, Found
+    from grader.cohort.roster import Key
     from grader.cohort.run import Cohort
     from grader.cohort.sources import Sources
     from grader.course import Course, Lab
     from grader.executors import Executor, Setup
 
-LAYOUTS = ["auto", "folders", "canvas", "moodle", "gradescope", "brightspace", "classroom", "git"]
-KEY_FILE = "students.key.json"
+LAYOUTS = ["auto", "folders", "canvas", "moodle", "gradescope", "brightspace", "sakai", "classroom", "git"]
 STORE_FILE = "results.sqlite"
 SHOWN = 8  # lines of what needs attention, and pseudonyms in one
 
@@ -58,6 +59,7 @@ SHOWN = 8  # lines of what needs attention, and pseudonyms in one
     metavar="FILE",
     help="Late policy and staff's decisions.",
 )
+@click.option("--submit-tags", is_flag=True, help="A server of ours makes the submit/ tags of clones; believe them.")
 @click.option("--require-sandbox", is_flag=True, help="Run nothing unless every isolation layer is active.")
 @click.option("--pictures", is_flag=True, help="Draw the pages' pictures too; that takes longer than grading.")
 @click.option("--regrade", is_flag=True, help="Grade everything again, also what has a result.")
@@ -76,6 +78,7 @@ def cohort_command(
     layout: str,
     deadline: str | None,
     adjust_path: Path | None,
+    submit_tags: bool,
     require_sandbox: bool,
     pictures: bool,
     regrade: bool,
@@ -96,14 +99,13 @@ def cohort_command(
     lab = course.lab(lab_id)
     due = _time(deadline)
     adjustments = read_adjustments(adjust_path) if adjust_path is not None else Adjustments()
+    options: dict[str, Any] = {"layout": layout, "roster": roster, "deadline": due, "trust_tags": submit_tags}
     if dry_run:
         with tempfile.TemporaryDirectory() as folder, Sources() as sources:
             key = Path(folder) / KEY_FILE  # a copy: a dry run leaves no trace
             if target is not None and (target / KEY_FILE).exists():
                 shutil.copyfile(target / KEY_FILE, key)
-            _show_mapping(
-                find(submissions, lab, layout=layout, roster=roster, deadline=due, key_path=key, sources=sources)
-            )
+            _show_mapping(find(submissions, lab, key_path=key, sources=sources, **options))
         return
     if target is None:
         raise UsageError("give the folder to write: -o OUT.")
@@ -114,7 +116,7 @@ def cohort_command(
         raise UsageError(f"{target} cannot be made: {error.strerror}.") from None
     with Sources() as sources:
         key = target / KEY_FILE
-        found = find(submissions, lab, layout=layout, roster=roster, deadline=due, key_path=key, sources=sources)
+        found = find(submissions, lab, key_path=key, sources=sources, **options)
         check_students(adjustments, [*(entry.student for entry in found.entries), *found.unmatched])
         click.echo(_found_line(found), err=True)
         if course.seed == EXAMPLE:
@@ -151,7 +153,7 @@ def _cores() -> int:
 
 
 def _found_line(found: Found) -> str:
-    parts = [f"found {len(found.entries)} submissions ({found.layout})"]
+    parts = [f"found {len(found.entries)} submissions ({found.layout})", *found.notes]
     if found.unmatched:
         parts.append(f"{len(found.unmatched)} on the roster are missing: {' '.join(found.unmatched[:10])}")
     if found.ignored:
@@ -347,7 +349,7 @@ def diff_command(old: Path, new: Path) -> None:
     """Say whose score moves from OLD to NEW, and by which check: two cohort.json files, or their folders."""
     from grader.cohort.diff import differences
 
-    found = differences(read_cohort(old), read_cohort(new))
+    found = differences(read_cohort(old), read_cohort(new), _keys_of(old, new))
     for move in found.moves:
         click.echo(f"{move.student}  {move.before:g} -> {move.after:g}  ({move.after - move.before:+g})")
         for sentence in move.checks:
@@ -360,6 +362,14 @@ def diff_command(old: Path, new: Path) -> None:
     click.echo(
         f"{down} lose points, {up} gain, {len(found.moves) - up - down} move otherwise, {found.same} are unchanged."
     )
+
+
+def _keys_of(old: Path, new: Path) -> tuple[Key, Key] | None:
+    """Return the key files that lie beside both, or None."""
+    from grader.cohort.roster import read_key
+
+    files = [(path if path.is_dir() else path.parent) / KEY_FILE for path in (old, new)]
+    return (read_key(files[0]), read_key(files[1])) if all(file.exists() for file in files) else None
 
 
 def read_cohort(path: Path) -> CohortResult:

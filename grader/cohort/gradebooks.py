@@ -20,6 +20,8 @@ from grader.cohort.sheets import Sheet, plain
 from grader.errors import UsageError
 from grader.results import CheckResult, for_student
 
+_CANVAS_NAME = re.compile(r"(LATE_)?.+?(_LATE)?_[A-Za-z0-9]+_\d+_(?!(?:.*_)?\d+_\d+_)(?!\d+_)")
+
 
 @dataclass(frozen=True)
 class Filled:
@@ -81,13 +83,14 @@ def write_feedback(
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for row in rows:
             known = key.students.get(row.student)
-            name = known.submission if known and known.submission else row.student
-            if layout == "canvas" and (found := re.match(r"[^_]+_(?:LATE_)?[^_]+_\d+_", name)):
-                member = f"{found[0]}report.html"  # Canvas finds the submission by the two numbers
-            else:
-                member = f"{name}/report.html"
-            # The time of a member is fixed: the same grades make the same archive.
-            archive.writestr(zipfile.ZipInfo(member), page(row), zipfile.ZIP_DEFLATED)
+            names = [known.submission or row.student, *known.others] if known else [row.student]
+            for name in names:  # of a team, each under the name of their own
+                if layout == "canvas" and (found := _CANVAS_NAME.match(name)):
+                    member = f"{found[0]}report.html"  # Canvas finds the submission by the two numbers
+                else:
+                    member = f"{name}/report.html"
+                # The time of a member is fixed: the same grades make the same archive.
+                archive.writestr(zipfile.ZipInfo(member), page(row), zipfile.ZIP_DEFLATED)
 
 
 def gradescope(row: Row) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 import pytest
 
 from grader.cohort.find import find
+from grader.cohort.matching import SEVERAL
 from grader.cohort.roster import Directory, Person, read_key, read_roster
 from grader.cohort.sheets import Sheet
 from grader.cohort.sources import Sources
@@ -113,7 +114,7 @@ def test_a_number_that_belongs_to_another_name_is_said(hand):
 def test_a_name_that_two_share_finds_nobody(hand):
     roster = "name,student id\nAnn Lee,S123\nAnn Lee,S124\n"
     entries, found, _ = hand(["Ann Lee/lab01.py"], roster)
-    assert entries["Ann Lee"].notes == ["Nobody on the roster fits it."] and len(found.unmatched) == 2
+    assert entries["Ann Lee"].notes == [SEVERAL] and len(found.unmatched) == 2
 
 
 def test_an_identifier_that_differs_outweighs_a_name():
