@@ -23,7 +23,8 @@ from grader.errors import UsageError
 from grader.seeds import EXAMPLE, WARNING, fingerprint
 
 if TYPE_CHECKING:
-    from grader.cohort.overrides import Adjustments
+    from grader.cohort.late import LatePolicy
+    from grader.cohort.overrides import Override
     from grader.cohort.records import CohortEnvironment, CohortResult, Found
     from grader.cohort.roster import Key
     from grader.cohort.run import Cohort
@@ -90,7 +91,9 @@ def cohort_command(
     Interrupted at any moment, the next run with the same OUT does only what is missing. Names stay in the key file.
     """
     from grader.cohort.find import find
-    from grader.cohort.overrides import Adjustments, check_students, read_adjustments
+    from grader.cohort.overrides import Adjustments, check_items, read_adjustments, resolved, with_decided
+    from grader.cohort.publish import cannot_write, held
+    from grader.cohort.roster import read_key
     from grader.cohort.sources import Sources
 
     if scheduler is not None and executor != "dask":
@@ -99,25 +102,37 @@ def cohort_command(
     lab = course.lab(lab_id)
     due = _time(deadline)
     adjustments = read_adjustments(adjust_path) if adjust_path is not None else Adjustments()
-    options: dict[str, Any] = {"layout": layout, "roster": roster, "deadline": due, "trust_tags": submit_tags}
+    tasks = [task.id for task in lab.tasks]
+    options: dict[str, Any] = {
+        "overrides": adjustments.override,
+        "layout": layout,
+        "roster": roster,
+        "deadline": due,
+        "trust_tags": submit_tags,
+    }
     if dry_run:
         with tempfile.TemporaryDirectory() as folder, Sources() as sources:
-            key = Path(folder) / KEY_FILE  # a copy: a dry run leaves no trace
-            if target is not None and (target / KEY_FILE).exists():
-                shutil.copyfile(target / KEY_FILE, key)
-            _show_mapping(find(submissions, lab, key_path=key, sources=sources, **options))
+            key = _key_copy(folder, target)
+            found = find(submissions, lab, key_path=key, sources=sources, **options)
+            check_items(resolved(adjustments, read_key(key), found), lab.id, tasks)
+            _show_mapping(found)
         return
     if target is None:
         raise UsageError("give the folder to write: -o OUT.")
-    try:
-        outputs.folder(target)
-        outputs.folder(target / "students")
-    except OSError as error:
-        raise UsageError(f"{target} cannot be made: {error.strerror}.") from None
-    with Sources() as sources:
-        key = target / KEY_FILE
+    with contextlib.ExitStack() as stack:
+        try:
+            outputs.folder(target)
+            stack.enter_context(held(target))
+        except OSError as error:
+            raise cannot_write(target, error) from None
+        sources = stack.enter_context(Sources())
+        # A copy, which takes the place of the key file when the grades do: a run that stops has changed nothing.
+        key = _key_copy(stack.enter_context(tempfile.TemporaryDirectory()), target)
+        _refuse_another_class(target, key, lab)
         found = find(submissions, lab, key_path=key, sources=sources, **options)
-        check_students(adjustments, [*(entry.student for entry in found.entries), *found.unmatched])
+        decided = resolved(adjustments, read_key(key), found)
+        check_items(decided, lab.id, tasks)
+        found = with_decided(found, decided, f"{lab.id}.py")
         click.echo(_found_line(found), err=True)
         if course.seed == EXAMPLE:
             click.echo(f"note: {WARNING}", err=True)
@@ -131,12 +146,31 @@ def cohort_command(
             executor,
             scheduler,
             due,
-            adjustments,
+            adjustments.late,
+            decided,
+            key,
             require_sandbox,
             pictures,
             regrade,
         )
     ctx.exit(code)
+
+
+def _key_copy(folder: str, target: Path | None) -> Path:
+    """Return a key file of its own that says what that of OUT says."""
+    key = Path(folder) / KEY_FILE
+    if target is not None and (target / KEY_FILE).exists():
+        shutil.copyfile(target / KEY_FILE, key)
+    return key
+
+
+def _refuse_another_class(target: Path, key_path: Path, lab: Lab) -> None:
+    """Raise UsageError where OUT holds the grades of another lab."""
+    from grader.cohort.roster import read_key
+
+    there = read_key(key_path).lab
+    if there and there != lab.id:
+        raise UsageError(f"{target} holds the grades of {there}; give {lab.id} a folder of its own: -o OUT.")
 
 
 def _time(text: str | None) -> datetime | None:
@@ -186,12 +220,16 @@ def _grade(
     kind: str,
     scheduler: str | None,
     due: datetime | None,
-    adjustments: Adjustments,
+    policy: LatePolicy | None,
+    decided: Mapping[str, Sequence[Override]],
+    key: Path,
     require_sandbox: bool,
     pictures: bool,
     regrade: bool,
 ) -> int:
+    from grader.cohort.publish import LEFT, Publication, cannot_write
     from grader.cohort.records import CohortEnvironment
+    from grader.cohort.roster import read_key, write_key
     from grader.cohort.run import Cohort
     from grader.store import Store
 
@@ -217,7 +255,17 @@ def _grade(
             kept=kept,
             seconds=round(time.monotonic() - started, 1),
         )
-        result = _publish(course, lab, found, cohort, environment, target, due, adjustments, pictures)
+        try:
+            with Publication(target) as publication:
+                args = (course, lab, found, cohort, environment, publication.folder, due, policy, decided, pictures)
+                result = _write(*args)
+                left = publication.set_aside([entry.student for entry in found.entries])
+                write_key(target / KEY_FILE, read_key(key).model_copy(update={"lab": lab.id}))
+                publication.finish()
+        except OSError as error:
+            raise cannot_write(target, error) from None
+    if left:
+        click.echo(f"! not in the class any more, pages moved to {target / LEFT}: {' '.join(left)}", err=True)
     return _summary(result, target)
 
 
@@ -253,7 +301,7 @@ def _executor(kind: str, scheduler: str | None, setup: Setup, lab: Lab, jobs: in
     return LocalExecutor(setup, jobs, deadline_s)
 
 
-def _publish(
+def _write(
     course: Course,
     lab: Lab,
     found: Found,
@@ -261,16 +309,17 @@ def _publish(
     environment: CohortEnvironment,
     target: Path,
     due: datetime | None,
-    adjustments: Adjustments,
+    policy: LatePolicy | None,
+    decided: Mapping[str, Sequence[Override]],
     pictures: bool,
 ) -> CohortResult:
-    """Write everything, one student after the other; each file whole or not at all."""
+    """Write everything, one student after the other, into a folder that nobody reads yet."""
     from grader.cohort.gradebooks import csv_bytes, grades_head, grades_lines, items_table, told
     from grader.cohort.overrides import adjust
     from grader.cohort.records import CohortResult, FoundSummary
     from grader.cohort.statistics import Gathering
     from grader.reports.cohort import cohort_page, line
-    from grader.reports.html import student_page
+    from grader.reports.html import failed_page, student_page
     from grader.results import Drawn
 
     gathering, lines = Gathering(lab), []
@@ -299,7 +348,7 @@ def _publish(
         ahead = head.model_dump_json(exclude={"rows", "statistics", "environment"})
         file.write(ahead.removesuffix("}").encode() + b',\n"rows": [')
         for number, (entry, graded) in enumerate(zip(found.entries, cohort.rows(), strict=True)):
-            row = adjust(graded, adjustments)
+            row = adjust(graded, decided.get(entry.student, ()), policy)
             notes = told(row)
             drawn = cohort.drawn(entry)
             if pictures and drawn is None and row.problem is None and cohort.setup.drawn_by:
@@ -313,17 +362,37 @@ def _publish(
             lines.append(line(row))
             shown_pictures = drawn.pictures if drawn is not None else []
             own = row.model_copy(update={"submission": row.digest, "pictures": shown_pictures})
-            page = student_page(own, page_url=None, hints=lab.hints, templates_dir=course.templates, notes=notes)
+            try:
+                page = student_page(own, page_url=None, hints=lab.hints, templates_dir=course.templates, notes=notes)
+            except Exception as error:  # a page that cannot be made costs itself, and nobody else's
+                gathering.attend("grader_error", _no_page(error), row)
+                page = failed_page(row.digest, _no_page(error), notes)
             outputs.write(target / "students" / f"{row.student}.html", page)
             file.write((",\n" if number else "\n").encode() + row.model_dump_json().encode())
         environment = environment.model_copy(update={"isolation": dict(sorted(gathering.isolation.items()))})
         result = head.model_copy(update={"statistics": gathering.finish(found), "environment": environment})
         behind = result.model_dump_json(include={"statistics", "environment"})
         file.write(b"\n],\n" + behind.removeprefix("{").encode() + b"\n")
-    with outputs.whole(target / "cohort.html") as page_file:
-        for text in cohort_page(result, lab.tasks, lines, course.templates, names):
-            page_file.write(text.encode())
+    try:
+        page = "".join(cohort_page(result, lab.tasks, lines, course.templates, names))
+    except Exception as error:
+        click.echo(f"! {_no_page(error)}", err=True)
+        page, result = failed_page("the class", _no_page(error), []), _failed(result, error)
+    outputs.write(target / "cohort.html", page)
     return result
+
+
+def _no_page(error: Exception) -> str:
+    return f"The page could not be made, which is a bug of ours ({type(error).__name__}); the points are right"
+
+
+def _failed(result: CohortResult, error: Exception) -> CohortResult:
+    """Return the result with our fault in front, for the exit code and the summary."""
+    from grader.cohort.records import Attention
+
+    first = Attention(kind="grader_error", says=_no_page(error))
+    attention = [first, *result.statistics.attention]
+    return result.model_copy(update={"statistics": result.statistics.model_copy(update={"attention": attention})})
 
 
 def _summary(result: CohortResult, target: Path) -> int:

@@ -15,6 +15,7 @@ from pathlib import Path
 from grader.cohort import archives, layouts
 from grader.cohort.layouts import Attempt, File, Handed
 from grader.cohort.matching import matched
+from grader.cohort.overrides import Override, is_about
 from grader.cohort.records import Entry, Found
 from grader.cohort.roster import Enrolled, Known, Roster, in_order, pseudonyms, read_key, read_roster, write_key
 from grader.cohort.sources import Sources
@@ -56,10 +57,11 @@ def find(
     key_path: Path,
     sources: Sources,
     trust_tags: bool = False,
+    overrides: Sequence[Override] = (),
 ) -> Found:
     """Find every submission of `lab` in a folder or a zip file, and write the key file that says who is who.
 
-    The files that count are kept in `sources`.
+    The files that count are kept in `sources`. Of `overrides` the extensions move a deadline.
 
     Nothing a student hands in stops the rest: what cannot be read is an entry with a problem. Several attempts: the
     last one before the deadline counts, else the last one. UsageError: `path`, the roster or the key cannot be read.
@@ -73,7 +75,12 @@ def find(
         zone = deadline.tzinfo if deadline else None
         sorted_ = layouts.sort(members, path, layout, lab.id, zone, stack, trust_tags)
         handed = matched(sorted_.handed, enrolled)
-        picks = [_picked(one, lab, _due(one, enrolled, deadline), sources) for one in handed]
+        picks = [_picked(one, lab, _due(one, enrolled, deadline, overrides), sources) for one in handed]
+    for pick in picks:
+        for override in overrides:
+            if override.extension is not None and override.file and (pick.source or "").startswith(override.file):
+                pick.due = override.extension.astimezone(UTC)
+                pick.late = bool(pick.attempt.submitted_at and pick.attempt.submitted_at > pick.due)
     if not picks:
         what = f" ({', '.join(sorted_.ignored[:5])} left out)" if sorted_.ignored else ""
         raise UsageError(f"nobody handed in anything: {path} holds no submission{what}.")
@@ -110,8 +117,13 @@ def find(
     )
 
 
-def _due(one: Handed, roster: Roster | None, deadline: datetime | None) -> datetime | None:
-    """This student's deadline; a group has the latest of its members'."""
+def _due(
+    one: Handed, roster: Roster | None, deadline: datetime | None, overrides: Sequence[Override]
+) -> datetime | None:
+    """This student's deadline; a group has the latest of its members'. A decision about one student stands."""
+    for override in reversed(overrides):
+        if override.extension is not None and is_about(override.student, one.known_as, one.people):
+            return override.extension.astimezone(UTC)
     given = [roster.rows[number].due for number in one.rows] if roster else []
     extensions = [due for due in given if due is not None]
     dues = [*extensions, *([deadline.astimezone(UTC)] if deadline else [])]

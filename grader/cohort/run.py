@@ -136,7 +136,12 @@ class Cohort:
     def rows(self) -> Iterator[Row]:
         """Yield everybody's row, in the order in which they were found."""
         for entry in self._found.entries:
-            yield Row.of(entry, self._result(entry))
+            try:
+                result = self._result(entry)
+            except Exception as error:  # a row that cannot be made costs itself; the rest is published
+                fault = f"Its result could not be read ({type(error).__name__}: {error}); --regrade grades it again."
+                result = _not_graded(self.lab, self.setup.seed_mark, entry.filename, fault)
+            yield Row.of(entry, result)
 
     def _parts(self, file: str) -> dict[str, LabResult]:
         parts = self._store.find(file, self.setup.digests, self.setup.seed_mark, self.setup.machine)

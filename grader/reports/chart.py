@@ -13,6 +13,7 @@ WIDTH, HEIGHT = 520, 290
 LEFT, RIGHT, TOP, BOTTOM = 58, 16, 34, 46
 FAR = 4.0  # a student's line may reach this many times beyond the others before it leaves the frame
 TABLE_ROWS = 21
+LARGEST = 1e300  # what is further out is drawn there: a frame of twice the largest float has no ends
 
 
 @dataclass(frozen=True)
@@ -76,11 +77,15 @@ def _widened(low: float, high: float) -> tuple[float, float]:
     return low - room, high + room
 
 
+def _tame(value: float) -> float:
+    return min(max(value, -LARGEST), LARGEST)
+
+
 def _y_range(picture: Picture) -> tuple[float, float]:
     """Return the range of y: the reference, the limits, and of the student's line what is not absurdly far."""
-    trusted = [y for s in picture.series if s.role != "yours" for _, y in s.points]
-    trusted += [y for _, y in picture.limits]
-    theirs = [y for s in picture.series if s.role == "yours" for _, y in s.points]
+    trusted = [_tame(y) for s in picture.series if s.role != "yours" for _, y in s.points]
+    trusted += [_tame(y) for _, y in picture.limits]
+    theirs = [_tame(y) for s in picture.series if s.role == "yours" for _, y in s.points]
     if not trusted:
         trusted, theirs = theirs, []
     if picture.log_y:
@@ -102,7 +107,7 @@ def _y_range(picture: Picture) -> tuple[float, float]:
 
 def layout(picture: Picture) -> Layout:
     """Place the series of `picture` in a frame of WIDTH x HEIGHT."""
-    xs = [x for series in picture.series for x, _ in series.points]
+    xs = [_tame(x) for series in picture.series for x, _ in series.points]
     if not xs:
         return Layout([], [], [], [], ([], []), empty=True)
     x_low, x_high = _widened(min(xs), max(xs))
@@ -110,10 +115,10 @@ def layout(picture: Picture) -> Layout:
     inner_w, inner_h = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
 
     def at_x(x: float) -> float:
-        return round(LEFT + (x - x_low) / (x_high - x_low) * inner_w, 1)
+        return round(LEFT + (_tame(x) - x_low) / (x_high - x_low) * inner_w, 1)
 
     def at_y(y: float) -> float:
-        value = math.log10(y) if picture.log_y else y
+        value = math.log10(_tame(y)) if picture.log_y else _tame(y)
         share = (value - y_low) / (y_high - y_low)
         return round(TOP + (1 - min(max(share, -3.0), 4.0)) * inner_h, 1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -64,6 +65,12 @@ def student_page(
     template = environment(templates_dir).get_template("student.html")
     told = [words.shorten(clean_line(says), MAX_TEXT) for says in notes]
     return template.render(css=css, css_hash=css_hash, notes=told, **_view(result, page_url, hints)) + "\n"
+
+
+def failed_page(title: str, says: str, notes: Sequence[str]) -> str:
+    """Return what stands in the place of a page that could not be made; nothing but text, so that this one can."""
+    told = "".join(f"<p>{html.escape(clean_line(note))}</p>\n" for note in (says, *notes))
+    return f"<!doctype html>\n<meta charset=utf-8>\n<title>{html.escape(clean_line(title))}</title>\n{told}"
 
 
 def _view(result: LabResult, page_url: str | None, hints: dict[str, list[str]]) -> dict[str, Any]:
