@@ -177,9 +177,12 @@ def _time(text: str | None) -> datetime | None:
     if text is None:
         return None
     try:
-        return datetime.fromisoformat(text)
+        found = datetime.fromisoformat(text)
     except ValueError:
         raise UsageError(f"{text!r} is no time; write 2026-11-22T23:59+01:00.") from None
+    if not 1990 < found.year < 2200:
+        raise UsageError(f"{text!r} lies outside the calendar of a course.")
+    return found
 
 
 def _cores() -> int:
@@ -298,7 +301,8 @@ def _executor(kind: str, scheduler: str | None, setup: Setup, lab: Lab, jobs: in
         return DaskExecutor(setup, jobs, deadline_s, scheduler)
     from grader.executors.local import LocalExecutor
 
-    return LocalExecutor(setup, jobs, deadline_s)
+    reference = None if lab.is_student_edition else lab.reference.encode()
+    return LocalExecutor(setup, jobs, deadline_s, reference=reference)
 
 
 def _write(

@@ -433,7 +433,10 @@ def _moment(value: Any) -> datetime | None:
         except ValueError:
             return None
     if isinstance(value, datetime):
-        return (value if value.tzinfo else value.replace(tzinfo=UTC)).astimezone(UTC)
+        try:
+            return (value if value.tzinfo else value.replace(tzinfo=UTC)).astimezone(UTC)
+        except OverflowError:  # at the calendar's end
+            return None
     return datetime(value.year, value.month, value.day, tzinfo=UTC) if isinstance(value, date) else None
 
 
@@ -495,7 +498,7 @@ def _brightspace_time(text: str) -> datetime | None:
     if len(month) != 1 or len(digits) not in (3, 4):
         return None
     hour, minute = int(digits[:-2]), int(digits[-2:])
-    if half is not None and not 1 <= hour <= 12:
+    if (half is not None and not 1 <= hour <= 12) or not 1990 < int(words[2]) < 2200:
         return None
     try:
         return datetime(int(words[2]), month[0], int(words[0]), hour if half is None else hour % 12 + half, minute)

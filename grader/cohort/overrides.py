@@ -44,6 +44,8 @@ class Override(Manifest):
             raise ValueError("file is the beginning of a sha256, 8 hexadecimal digits or more")
         if self.points is None and self.extension is None and self.late is None:
             raise ValueError("nothing is decided: give points, extension, or late")
+        if self.extension is not None and not 1990 < self.extension.year < 2200:
+            raise ValueError("extension lies outside the calendar of a course")
         if self.item is not None and self.points is None:
             raise ValueError("an item needs points")
         return self

@@ -32,6 +32,8 @@ _HEADINGS = {
     "team": ["team", "teamname"],  # not "group": Moodle's groups are tutorials as often as teams
     "group": ["group", "groups", "section", "sections", "tutorial", "class"],  # what an LMS puts before a name
 }
+MAX_LINES = 50_000  # of a class list
+MAX_LIST = 32 << 20  # bytes
 _STRONG = ("lms", "sid", "login", "email")
 _SYSTEMS = ("canvas", "moodle", "brightspace")
 
@@ -229,6 +231,8 @@ def read_roster(path: Path) -> Roster:
         data = path.read_bytes()
     except OSError as error:
         raise UsageError(f"the roster {path} cannot be read: {error.strerror}.") from None
+    if len(data) > MAX_LIST or data.count(b"\n") + data.count(b"\r") > 2 * MAX_LINES:
+        raise UsageError(f"{path.name} has more than {MAX_LINES} lines or {MAX_LIST >> 20} MiB; that is no class list.")
     sheet = Sheet.parse(data, path.name)
     columns: dict[str, int] = {}
     for number, heading in enumerate(sheet.header()):
@@ -266,7 +270,10 @@ def _extension(text: str, name: str, line: int) -> datetime | None:
         raise UsageError(f"{name}, line {line}: {text!r} is no date; write 2026-11-22T23:59+01:00.") from None
     if due.tzinfo is None:
         raise UsageError(f"{name}, line {line}: {text!r} has no time zone; write 2026-11-22T23:59+01:00.")
-    return due.astimezone(UTC)
+    try:
+        return due.astimezone(UTC)
+    except OverflowError:
+        raise UsageError(f"{name}, line {line}: {text!r} lies outside the calendar.") from None
 
 
 def read_key(path: Path) -> Key:
