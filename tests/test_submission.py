@@ -176,7 +176,9 @@ def test_a_wrong_encoding_line_is_a_sentence():
     assert kind == "syntax_error" and "nonsense" in says
 
 
-@pytest.mark.parametrize("line", ["# -*- coding: latin-1 -*-\n", "#!/usr/bin/python\n# vim: set fileencoding=cp1252 :\n"])
+@pytest.mark.parametrize(
+    "line", ["# -*- coding: latin-1 -*-\n", "#!/usr/bin/python\n# vim: set fileencoding=cp1252 :\n"]
+)
 def test_a_declared_encoding_is_read_as_python_reads_it(line):
     found = parse(line.encode() + "name = 'Zoë'\n".encode("latin-1") + RIGHT, "lab01.py")
     assert "name" in found.definitions and "Zoë" in found.lines()[line.count("\n")]

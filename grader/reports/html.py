@@ -54,17 +54,21 @@ def student_page(
     hints: dict[str, list[str]],
     templates_dir: Path,
     notes: Sequence[str] = (),
+    who: str = "",
 ) -> str:
     """Return the page of one result. `page_url` is the lab's page, to which explanations link.
 
     `notes` are sentences to be read first: what changed the score after grading (the page shows the score as graded),
-    what is missing from the page.
+    what is missing from the page. `who` is a student of a class, by pseudonym.
     """
     result = for_student(result)
     css, css_hash = stylesheet(templates_dir, "tokens.css", "student.css")
     template = environment(templates_dir).get_template("student.html")
     told = [words.shorten(clean_line(says), MAX_TEXT) for says in notes]
-    return template.render(css=css, css_hash=css_hash, notes=told, **_view(result, page_url, hints)) + "\n"
+    return (
+        template.render(css=css, css_hash=css_hash, notes=told, who=clean_line(who), **_view(result, page_url, hints))
+        + "\n"
+    )
 
 
 def failed_page(title: str, says: str, notes: Sequence[str]) -> str:

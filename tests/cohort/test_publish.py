@@ -271,9 +271,9 @@ def test_a_folder_that_may_not_be_written_is_a_sentence(tmp_path, course, monkey
 
 
 def test_a_page_that_fails_costs_itself(tmp_path, course, graded, monkeypatch):
-    from grader.reports import html
+    from grader.cli import publishing
 
-    inner = html.student_page
+    inner = publishing.student_page
 
     def page(row, **more):
         if row.digest == victim.digest:
@@ -281,7 +281,7 @@ def test_a_page_that_fails_costs_itself(tmp_path, course, graded, monkeypatch):
         return inner(row, **more)
 
     victim = read_cohort(graded).rows[1]
-    monkeypatch.setattr(html, "student_page", page)
+    monkeypatch.setattr(publishing, "student_page", page)
     code, _, err = cohort(course, tmp_path / "in", "-o", graded)
     assert code == 70 and "The page could not be made, which is a bug of ours (OverflowError)" in err
     assert "The page could not be made" in (graded / "students" / f"{victim.student}.html").read_text()
@@ -289,12 +289,12 @@ def test_a_page_that_fails_costs_itself(tmp_path, course, graded, monkeypatch):
 
 
 def test_the_class_page_that_fails_costs_itself(tmp_path, course, graded, monkeypatch):
-    from grader.reports import cohort as pages
+    from grader.cli import publishing
 
     def page(*_):
         raise OverflowError("too large")
 
-    monkeypatch.setattr(pages, "cohort_page", page)
+    monkeypatch.setattr(publishing, "cohort_page", page)
     code, _, _ = cohort(course, tmp_path / "in", "-o", graded)
     assert code == 70 and len(read_cohort(graded).rows) == 3
     assert "could not be made" in (graded / "cohort.html").read_text()
