@@ -32,6 +32,8 @@ _HEADINGS = {
     "team": ["team", "teamname"],  # not "group": Moodle's groups are tutorials as often as teams
     "group": ["group", "groups", "section", "sections", "tutorial", "class"],  # what an LMS puts before a name
 }
+# Participant 657721, in any language; not S123, nor canvas:340934.
+_PARTICIPANT = re.compile(r"([^\d:]{5,}|[^\x00-\x7f:]{2,}\s*)(?P<number>\d+)")
 MAX_LINES = 50_000  # of a class list
 MAX_LIST = 32 << 20  # bytes
 _STRONG = ("lms", "sid", "login", "email")
@@ -248,8 +250,8 @@ def read_roster(path: Path) -> Roster:
         name = cells.pop("name", "") or " ".join(filter(None, [cells.get("first"), cells.get("last")]))
         due = _extension(cells.get("extension", ""), path.name, number + 1)
         strong = {kind: cells.get(kind, "") for kind in _STRONG}
-        if numbered := re.fullmatch(r"\D+(\d+)", strong["lms"]):
-            strong["lms"] = f"moodle:{numbered[1]}"  # Participant 657721, in any language
+        if numbered := _PARTICIPANT.fullmatch(strong["lms"]):
+            strong["lms"] = f"moodle:{numbered['number']}"
         if (name or any(strong.values())) and not is_no_student(name):
             groups = tuple(part.strip() for part in re.split(r"[,;]", cells.get("group", "")) if part.strip())
             rows.append(Enrolled(Person(name=name, **strong), due, cells.get("team", ""), groups))

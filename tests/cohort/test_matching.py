@@ -159,6 +159,22 @@ def test_only_an_identifier_makes_two_lines_one_person(tmp_path, roster, count):
     assert len(read_roster(tmp_path / "roster.csv").rows) == count
 
 
+@pytest.mark.parametrize(
+    ("cell", "lms"),
+    [
+        ("Participant 657721", "moodle:657721"),
+        ("Teilnehmer/in657721", "moodle:657721"),
+        ("参与者657721", "moodle:657721"),
+        ("canvas:340934", "canvas:340934"),
+        ("S123", "S123"),
+        ("340934", "340934"),
+    ],
+)
+def test_what_a_number_in_a_list_is_a_number_of(tmp_path, cell, lms):
+    (tmp_path / "roster.csv").write_text(f"name,id\nAnn Lee,{cell}\n", encoding="utf-8")
+    assert read_roster(tmp_path / "roster.csv").rows[0].person.lms == lms
+
+
 # Teams
 
 
