@@ -185,7 +185,7 @@ class _Budget:
     def spend(self) -> None:
         if time.process_time() > self._end:
             says = (
-                f"Looking for the file took more than {MAX_SECONDS:g} s of computing; hand in the Python file itself."
+                f"looking for the file took more than {MAX_SECONDS:g} s of computing; hand in the Python file itself."
             )
             raise SubmissionError("unsafe_archive", says)
 
@@ -225,7 +225,8 @@ def _chosen(files: Sequence[File], lab: Lab, budget: _Budget) -> tuple[File, lis
         candidates = way()
         readable = [file for file in candidates if file.member.refused is None]
         if len(readable) == 1 or (readable and _alike(readable, budget)):
-            rivals = [file for file in named if file not in candidates and not _alike([file, readable[0]], budget)]
+            rivals = [file for file in named[:MAX_CANDIDATES] if file not in candidates]
+            rivals = [file for file in rivals if not _alike([file, readable[0]], budget)]
             return readable[0], rivals
         if readable:
             return _newest(readable, lab)

@@ -81,6 +81,10 @@ def _tame(value: float) -> float:
     return min(max(value, -LARGEST), LARGEST)
 
 
+def _log(value: float) -> float:
+    return math.log10(min(max(value, 1 / LARGEST), LARGEST))
+
+
 def _y_range(picture: Picture) -> tuple[float, float]:
     """Return the range of y: the reference, the limits, and of the student's line what is not absurdly far."""
     trusted = [_tame(y) for s in picture.series if s.role != "yours" for _, y in s.points]
@@ -89,11 +93,12 @@ def _y_range(picture: Picture) -> tuple[float, float]:
     if not trusted:
         trusted, theirs = theirs, []
     if picture.log_y:
-        logs = [math.log10(y) for y in trusted]
+        logs = [_log(y) for y in trusted]
         low, high = min(logs), max(logs)
         room = max(2.0, high - low)
-        logs += [min(max(math.log10(y), low - room), high + room) for y in theirs]
-        return _widened(math.floor(min(logs) + 1e-9), math.ceil(max(logs) - 1e-9))
+        logs += [min(max(_log(y), low - room), high + room) for y in theirs]
+        low, high = math.floor(min(logs) + 1e-9), math.ceil(max(logs) - 1e-9)
+        return (low, high) if high > low else (low - 1.0, high + 1.0)
     low, high = min(trusted), max(trusted)
     room = FAR * ((high - low) or abs(high) or 1.0)
     inside = [min(max(y, low - room), high + room) for y in theirs]
@@ -118,7 +123,7 @@ def layout(picture: Picture) -> Layout:
         return round(LEFT + (_tame(x) - x_low) / (x_high - x_low) * inner_w, 1)
 
     def at_y(y: float) -> float:
-        value = math.log10(_tame(y)) if picture.log_y else _tame(y)
+        value = _log(y) if picture.log_y else _tame(y)
         share = (value - y_low) / (y_high - y_low)
         return round(TOP + (1 - min(max(share, -3.0), 4.0)) * inner_h, 1)
 

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from grader.reports import words
-from grader.reports.chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, layout
+from grader.reports.chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Layout, layout
 from grader.reports.pages import environment, stylesheet
 from grader.results import CheckResult, Frame, LabResult, Picture, TaskResult, for_student
 from grader.text import clean, clean_line
@@ -356,9 +356,17 @@ def _pictures(task: TaskResult, pictures: list[Picture], rooms: dict[str, int]) 
                 "columns": picture.columns,
                 "rows": picture.rows,
                 "fits": fits,
-                "chart": layout(picture) if picture.series else None,
+                "chart": _chart(picture),
                 "x_label": picture.x_label,
                 "y_label": picture.y_label + (" (log scale)" if picture.log_y else ""),
             }
         )
     return shown
+
+
+def _chart(picture: Picture) -> Layout | None:
+    """Place a chart; None where that cannot be done: a picture that fails costs itself, and no page."""
+    try:
+        return layout(picture) if picture.series else None
+    except (ArithmeticError, ValueError):
+        return None

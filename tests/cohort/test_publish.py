@@ -15,7 +15,7 @@ from grader.cohort.publish import FILES, Publication, held
 from grader.cohort.run import canonical_cohort
 from grader.errors import MachineError
 from tests import toy
-from tests.cohort.inside import Quick, cohort, forked, waited
+from tests.cohort.inside import Quick, cohort, command, forked, waited
 from tests.cohort.made import result
 
 PAGES = ("s001", "s002")
@@ -342,3 +342,38 @@ def test_a_link_in_the_way_of_the_lock_is_not_followed(tmp_path):
     with pytest.raises(OSError, match="symbolic"), held(tmp_path):
         pass
     assert not Path(tmp_path / "elsewhere").exists() and publish.FILES
+
+
+@pytest.mark.parametrize("when", ["0001-01-01T00:00+14:00", "9999-12-31T23:59-12:00"])
+def test_a_deadline_at_the_calendars_end_is_a_sentence(tmp_path, course, graded, when):
+    code, _, err = cohort(course, tmp_path / "in", "-o", graded, "--deadline", when)
+    assert code == 2 and "lies outside the calendar" in err
+
+
+# A course that is broken
+
+
+@pytest.mark.parametrize("name", ["exercises/lab01_toy/checks.py", "reference/lab01_toy.py"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["lab01", "lab01.py"],
+        ["cohort", "lab01", "in", "-o", "out"],
+        ["cohort", "lab01", "in", "-o", "out", "--dry-run"],
+        ["start", "lab01"],
+        ["audit", "lab01"],
+        ["release", "-o", "edition"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_syntax_error_of_the_courses_own_is_exit_code_4_with_file_and_line(tmp_path, monkeypatch, name, words):
+    broken = toy.make(tmp_path / "course")
+    path = broken.root / name
+    path.write_text(path.read_text() + "\ndef broken(:\n")
+    line = path.read_text().count("\n")
+    (tmp_path / "in" / "u1").mkdir(parents=True)
+    (tmp_path / "in" / "u1" / "lab01.py").write_text("x = 1\n")
+    (tmp_path / "lab01.py").write_text("x = 1\n")
+    monkeypatch.chdir(tmp_path)
+    code, _, err = command(broken, *words)
+    assert code == 4 and f"{path.parent.name}/{path.name}, line {line}: " in err
