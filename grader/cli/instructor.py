@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import statistics
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 LAYOUTS = ["auto", "folders", "canvas", "moodle", "gradescope", "brightspace", "sakai", "classroom", "git"]
 STORE_FILE = "results.sqlite"
+SLOW_FILE = ".slow.json"  # what took too long to look through, so that it does so once
 SHOWN = 8  # lines of what needs attention, and pseudonyms in one
 
 
@@ -134,7 +136,14 @@ def cohort_command(
         # A copy, which takes the place of the key file when the grades do: a run that stops has changed nothing.
         key = _key_copy(stack.enter_context(tempfile.TemporaryDirectory()), target)
         _refuse_another_class(target, key, lab)
-        found = find(submissions, lab, key_path=key, sources=sources, **options)
+        slow = _slow(target)
+        known = dict(slow)
+        found = find(submissions, lab, key_path=key, sources=sources, slow=slow, **options)
+        if slow != known:
+            try:
+                outputs.write(target / SLOW_FILE, json.dumps(slow, indent=1) + "\n")
+            except OSError as error:
+                raise cannot_write(target, error) from None
         decided = resolved(adjustments, read_key(key), found)
         check_items(decided, lab.id, tasks)
         found = with_decided(found, decided, f"{lab.id}.py")
@@ -200,6 +209,14 @@ def _time(text: str | None) -> datetime | None:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _slow(target: Path) -> dict[str, str]:
+    try:
+        found = json.loads((target / SLOW_FILE).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return {str(name): str(says) for name, says in found.items()} if isinstance(found, dict) else {}
 
 
 def _before(target: Path) -> CohortResult | None:

@@ -48,6 +48,7 @@ class Member:
     open: Callable[[], IO[bytes]]
     refused: SubmissionError | None = None
     ours: bool = False  # a folder of results, no student's
+    stamp: tuple[int, ...] = ()  # what changes when the file does, as far as that can be seen without reading it
 
     @property
     def name(self) -> str:
@@ -105,7 +106,7 @@ class Member:
 
     def below(self, count: int) -> Member:
         """Return the same file as seen from `count` folders further in."""
-        return Member(self.parts[count:], self.open, self.refused, self.ours)
+        return Member(self.parts[count:], self.open, self.refused, self.ours, self.stamp)
 
     def _read(self, read: Callable[[IO[bytes]], bytes]) -> bytes:
         if self.refused is not None:
@@ -239,8 +240,10 @@ def _walk(folder: Path, parts: tuple[str, ...], seen: int) -> Iterator[Member]:
         elif entry.is_symlink():
             yield Member(here, _never, _link(entry.name))
         else:
+            about = entry.stat(follow_symlinks=False)
             # A path is made when it is needed: there may be many.
-            yield Member(here, lambda name=entry.name: open_plain(folder / name))  # type: ignore[misc]
+            opened = lambda name=entry.name: open_plain(folder / name)  # noqa: E731
+            yield Member(here, opened, stamp=(about.st_size, about.st_mtime_ns))
 
 
 def _listed(archive: zipfile.ZipFile, most: int) -> list[Member]:
@@ -256,7 +259,9 @@ def _listed(archive: zipfile.ZipFile, most: int) -> list[Member]:
             parts = (*parts, "")
         if raw.startswith("/"):
             parts = ("/", *parts)
-        members.append(Member(parts, lambda info=info: archive.open(info), _refusal(info, raw)))  # type: ignore[misc]
+        opened = lambda info=info: archive.open(info)  # noqa: E731
+        stamp = (info.CRC, info.file_size, info.compress_size)
+        members.append(Member(parts, opened, _refusal(info, raw), stamp=stamp))
     return members
 
 

@@ -58,10 +58,12 @@ def find(
     sources: Sources,
     trust_tags: bool = False,
     overrides: Sequence[Override] = (),
+    slow: dict[str, str] | None = None,
 ) -> Found:
     """Find every submission of `lab` in a folder or a zip file, and write the key file that says who is who.
 
-    The files that count are kept in `sources`. Of `overrides` the extensions move a deadline.
+    The files that count are kept in `sources`. Of `overrides` the extensions move a deadline. What took too
+    long to look through is put into `slow`, and what stands there already is not looked through again.
 
     Nothing a student hands in stops the rest: what cannot be read is an entry with a problem. Several attempts: the
     last one before the deadline counts, else the last one. UsageError: `path`, the roster or the key cannot be read.
@@ -75,7 +77,10 @@ def find(
         zone = deadline.tzinfo if deadline else None
         sorted_ = layouts.sort(members, path, layout, lab.id, zone, stack, trust_tags)
         handed = matched(sorted_.handed, enrolled)
-        picks = [_picked(one, lab, _due(one, enrolled, deadline, overrides), sources) for one in handed]
+        picks = [
+            _picked(one, lab, _due(one, enrolled, deadline, overrides), sources, slow if slow is not None else {})
+            for one in handed
+        ]
     for pick in picks:
         for override in overrides:
             if override.extension is not None and override.file and (pick.source or "").startswith(override.file):
@@ -130,7 +135,7 @@ def _due(
     return max(dues, default=None)
 
 
-def _picked(one: Handed, lab: Lab, due: datetime | None, sources: Sources) -> _Pick:
+def _picked(one: Handed, lab: Lab, due: datetime | None, sources: Sources, slow: dict[str, str]) -> _Pick:
     """Choose the attempt and the file that count; say so where there was a choice."""
 
     def is_late(attempt: Attempt) -> bool:
@@ -152,8 +157,11 @@ def _picked(one: Handed, lab: Lab, due: datetime | None, sources: Sources) -> _P
         pick.notes.append(f"{len(ordered)} attempts; {last} {says}.")
     elif one.earlier:
         pick.notes.append(f"Attempt {pick.attempts}; earlier ones are not in the export.")
+    seen = _seen(ordered if one.parts > 1 else [attempt], lab)
     budget = _Budget()
     try:
+        if seen in slow:
+            raise SubmissionError("unsafe_archive", slow[seen])
         if one.parts > 1 and not known:
             _refuse_two(ordered, lab, budget)
         pick.file, others = _chosen(attempt.files, lab, budget)
@@ -173,7 +181,15 @@ def _picked(one: Handed, lab: Lab, due: datetime | None, sources: Sources) -> _P
             pick.notes.append("It is the lab's starter, unchanged.")
     except SubmissionError as error:
         pick.problem = Problem(kind=error.kind, message=str(error), line=error.line)
+        if budget.spent:
+            slow[seen] = str(error)
     return pick
+
+
+def _seen(attempts: Sequence[Attempt], lab: Lab) -> str:
+    """Return a digest of what is there to look through, without reading it."""
+    files = [[*file.member.parts, *map(str, file.member.stamp)] for attempt in attempts for file in attempt.files]
+    return source_digest(json.dumps([lab.id, *files]).encode("utf-8", "surrogatepass"))
 
 
 class _Budget:
@@ -181,9 +197,11 @@ class _Budget:
 
     def __init__(self) -> None:
         self._end = time.process_time() + MAX_SECONDS
+        self.spent = False
 
     def spend(self) -> None:
         if time.process_time() > self._end:
+            self.spent = True
             says = (
                 f"looking for the file took more than {MAX_SECONDS:g} s of computing; hand in the Python file itself."
             )

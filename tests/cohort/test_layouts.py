@@ -462,8 +462,16 @@ def test_of_many_files_that_could_be_meant_few_are_read(hand, monkeypatch):
 
 def test_looking_for_a_file_has_an_end(hand, monkeypatch):
     monkeypatch.setattr("grader.cohort.find.MAX_SECONDS", 0.0)
-    entries, _, _ = hand({"u1/work.zip": zipped({"a.py": b"x = 1\n", "b.py": b"y = 1\n"}), "u2/lab01.py": B})
+    slow = {}
+    files = {"u1/work.zip": zipped({"a.py": b"x = 1\n", "b.py": b"y = 1\n"}), "u2/lab01.py": B}
+    entries, _, _ = hand(files, slow=slow)
     assert entries["u1"].problem.kind == "unsafe_archive" and entries["u2"].source == source_digest(B)
+    # What took too long is not looked through again, until it is another file.
+    monkeypatch.setattr("grader.cohort.find.MAX_SECONDS", 10.0)
+    monkeypatch.setattr(archives, "inner", None)
+    assert hand({}, slow=slow)[0]["u1"].problem == entries["u1"].problem and len(slow) == 1
+    monkeypatch.undo()
+    assert hand({"u1/work.zip": zipped({"lab01.py": A})}, slow=slow)[0]["u1"].source == source_digest(A)
 
 
 def test_a_zip64_table_of_contents_is_not_read(hand):
