@@ -75,6 +75,17 @@ class Lab:
         """The reference's module."""
         return self.root / "reference" / self.manifest.reference
 
+    def refuse_broken_code(self) -> None:
+        """Raise CourseError, with file and line, where a file of the lab is no Python."""
+        for path in (self.checks_path, self.folder / "scenarios.py", self.reference_path):
+            if path.is_file():
+                try:
+                    ast.parse(path.read_bytes(), path.name)
+                except (SyntaxError, ValueError) as error:
+                    line = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
+                    says = error.msg if isinstance(error, SyntaxError) else str(error)
+                    raise CourseError(f"{path.parent.name}/{path.name}{line}: {says}.") from None
+
     @cached_property
     def reference(self) -> str:
         """The reference's source."""
@@ -194,6 +205,7 @@ class Course:
         """Return one lab; UsageError with a suggestion when there is none of that name."""
         for lab in self.labs:
             if lab.id == lab_id:
+                lab.refuse_broken_code()
                 return lab
         near = _nearest(lab_id, [lab.id for lab in self.labs])
         meant = f"Did you mean {near}?" if near else "`grade list` shows the labs."

@@ -6,13 +6,14 @@ the course's seed, and the machine's class (`grader.digests`). So a changed chec
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-from grader.errors import UsageError
+from grader.errors import GraderError, MachineError, UsageError
 from grader.results import Drawn, LabResult
 from grader.scoring import total
 
@@ -41,6 +42,15 @@ create table if not exists pictures (
     primary key (source, drawn_by, seed, machine)
 )
 """
+
+
+def _refused(path: Path, error: sqlite3.Error) -> GraderError:
+    """Return the error for a file that cannot be kept: a full or read-only disk is the machine's."""
+    says = f"{path} cannot be used to keep results: {error}."
+    full = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY)
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF in full:  # the lower byte: extended codes say more
+        return MachineError(f"{says} Make room, and run the same line again; what was graded is kept.")
+    return UsageError(says)
 
 
 def is_final(result: LabResult) -> bool:
@@ -118,7 +128,7 @@ class Store:
                 self._db.execute(_PICTURES)
                 self._db.execute(f"pragma user_version = {FORMAT}")
         except sqlite3.Error as error:
-            raise UsageError(f"{path} cannot be used to keep results: {error}.") from None
+            raise _refused(path, error) from None
         if version not in (0, FORMAT):
             self._db.close()
             raise UsageError(
@@ -135,7 +145,9 @@ class Store:
         )
         for task, judged_by, result in rows:
             if digests.get(task) == judged_by:
-                found[task] = LabResult.model_validate_json(zlib.decompress(result))
+                # What the disk has damaged is graded again.
+                with contextlib.suppress(zlib.error, ValueError):
+                    found[task] = LabResult.model_validate_json(zlib.decompress(result))
         return found
 
     def keep(self, source: str, digests: Mapping[str, str], seed: str, machine: str, result: LabResult) -> None:
@@ -144,19 +156,26 @@ class Store:
             (source, task, digests[task], seed, machine, zlib.compress(part.model_dump_json().encode(), 1))
             for task, part in split(result).items()
         ]
-        self._db.execute("begin immediate")
         try:
-            self._db.executemany("insert or replace into results values (?, ?, ?, ?, ?, ?)", rows)
-            self._db.execute("commit")
-        except BaseException:
-            self._db.execute("rollback")
-            raise
+            self._db.execute("begin immediate")
+            try:
+                self._db.executemany("insert or replace into results values (?, ?, ?, ?, ?, ?)", rows)
+                self._db.execute("commit")
+            except BaseException:
+                if self._db.in_transaction:  # SQLite itself rolls back where the disk is full
+                    self._db.execute("rollback")
+                raise
+        except sqlite3.OperationalError as error:
+            raise _refused(self._path, error) from None
 
     def keep_drawn(self, source: str, drawn_by: str, seed: str, machine: str, drawn: Drawn) -> None:
         """Keep a submission's pictures. When this returns, they are on the disk."""
         blob = zlib.compress(drawn.model_dump_json().encode(), 1)
         row = (source, drawn_by, seed, machine, not drawn.faults, blob)
-        self._db.execute("insert or replace into pictures values (?, ?, ?, ?, ?, ?)", row)
+        try:
+            self._db.execute("insert or replace into pictures values (?, ?, ?, ?, ?, ?)", row)
+        except sqlite3.OperationalError as error:
+            raise _refused(self._path, error) from None
 
     def find_drawn(self, source: str, drawn_by: str, seed: str, machine: str) -> Drawn | None:
         """Return what was drawn of a submission, or None where nobody tried."""

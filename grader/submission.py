@@ -7,9 +7,11 @@ import codecs
 import difflib
 import errno
 import hashlib
+import io
 import os
 import re
 import stat
+import tokenize
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -59,7 +61,7 @@ class Submission:
 
     def lines(self) -> list[str]:
         """The source's lines, for quoting."""
-        return re.split(r"\r\n|\r|\n", self.source.decode("utf-8-sig"))  # a form feed ends no line of Python
+        return re.split(r"\r\n|\r|\n", decoded(self.source))  # a form feed ends no line of Python
 
     def unfit(self, signatures: Mapping[str, str], tasks: Collection[str] = ()) -> Unfit | None:
         """Return why a task of these functions cannot be run, or None: missing, still a stub, another signature.
@@ -161,7 +163,7 @@ def read_capped(file: IO[bytes], name: str) -> bytes:
 
 
 def parse(source: bytes, filename: str) -> Submission:
-    """Parse `source`; SubmissionError for what is not a Python file in UTF-8."""
+    """Parse `source`; SubmissionError for what is not a Python file, in UTF-8 or in the encoding that it declares."""
     if not source.strip():
         raise SubmissionError("empty", f"{filename} is empty.")
     if source.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -171,12 +173,15 @@ def parse(source: bytes, filename: str) -> Submission:
         line = source.count(b"\n", 0, nul) + 1
         raise SubmissionError("not_text", f"{filename} holds a NUL byte on line {line}; it is not Python source.", line)
     try:
-        source.decode("utf-8")
+        decoded(source)
     except UnicodeDecodeError as error:
         line = source.count(b"\n", 0, error.start) + 1
+        name = "UTF-8" if error.encoding.startswith("utf-8") else error.encoding
         raise SubmissionError(
-            "not_text", f"{filename} is not UTF-8: a wrong byte on line {line}. Save it as UTF-8.", line
+            "not_text", f"{filename} is not {name}: a wrong byte on line {line}. Save it as UTF-8.", line
         ) from None
+    except SyntaxError as error:  # it declares an encoding that there is not
+        raise SubmissionError("syntax_error", f"{filename}: {error}. Save it as UTF-8.", 1) from None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -192,10 +197,18 @@ def parse(source: bytes, filename: str) -> Submission:
     return Submission(filename, source, definitions, unknown or "__getattr__" in definitions)
 
 
+def decoded(source: bytes) -> str:
+    """Return a file's text as Python reads it: UTF-8, or what a comment in one of its first two lines declares."""
+    # That the declaration can be read says nothing about the rest, and detect_encoding hides which byte is wrong.
+    head = b"".join(source.splitlines(keepends=True)[:2])
+    encoding, _ = tokenize.detect_encoding(io.BytesIO(head.decode("utf-8", "replace").encode()).readline)
+    return source.decode(encoding)
+
+
 def _pointed(error: SyntaxError, source: bytes) -> str:
     """Return the sentence, and below it the line with a caret under the place."""
     says = f"{type(error).__name__}: {error.msg}"  # TabError and IndentationError say more than SyntaxError
-    lines = source.decode("utf-8-sig").splitlines()
+    lines = decoded(source).splitlines()
     if not error.lineno or error.lineno > len(lines):
         return says
     line = lines[error.lineno - 1]

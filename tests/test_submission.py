@@ -177,6 +177,16 @@ def test_a_wrong_encoding_line_is_a_sentence():
 
 
 @pytest.mark.parametrize(
+    "line", ["# -*- coding: latin-1 -*-\n", "#!/usr/bin/python\n# vim: set fileencoding=cp1252 :\n"]
+)
+def test_a_declared_encoding_is_read_as_python_reads_it(line):
+    found = parse(line.encode() + "name = 'Zoë'\n".encode("latin-1") + RIGHT, "lab01.py")
+    assert "name" in found.definitions and "Zoë" in found.lines()[line.count("\n")]
+    kind, says, _ = refused(parse, b"# coding: ascii\n# \xff\n" + RIGHT, "lab01.py")
+    assert kind == "not_text" and says.startswith("lab01.py is not ascii: a wrong byte on line 2.")
+
+
+@pytest.mark.parametrize(
     "source",
     [
         b"\xef\xbb\xbf" + RIGHT,

@@ -29,8 +29,11 @@ COMMANDS = {
     "schema": ("student", "Print the JSON Schema of results."),
     "new": ("author", "Write the files of a new lab, to start from."),
     "cohort": ("instructor", "Grade a class: a folder or a zip file of submissions."),
+    "who": ("term", "Say who a pseudonym is, or everybody; names are shown."),
     "diff": ("instructor", "Say whose score moves between two gradings, and by which check."),
     "export": ("export", "Fill in a gradebook of Canvas or Moodle, write feedback and Gradescope results."),
+    "merge": ("term", "Join sections of a class that were graded in folders of their own."),
+    "term": ("term", "Join the labs of a term: one gradebook, one page."),
     "audit": ("author", "Prove that a lab's checks reject wrong code and accept right code."),
     "release": ("author", "Build the student edition: no reference, no hidden checks."),
 }

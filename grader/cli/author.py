@@ -127,6 +127,8 @@ def release_command(target: Path, course_dir: str | None) -> None:
     from grader.authoring.release import release
 
     course = open_course(course_dir)
+    for lab in course.labs:
+        lab.refuse_broken_code()
     say, done = _progress()
     labs = release(course, target, say)
     done()

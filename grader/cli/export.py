@@ -12,6 +12,7 @@ import click
 
 from grader import outputs
 from grader.errors import UsageError
+from grader.text import clean_line
 
 if TYPE_CHECKING:
     from grader.cohort.gradebooks import Filled
@@ -26,14 +27,23 @@ FORMS = ["canvas", "moodle", "feedback", "gradescope", "names"]
 @click.command("export")
 @click.argument("graded", metavar="OUT", type=click.Path(path_type=Path))
 @click.option("--to", "form", type=click.Choice(FORMS), required=True, help="Who is to read it.")
-@click.option("-o", "target", metavar="PATH", type=click.Path(path_type=Path), required=True, help="What to write.")
+@click.option("-o", "target", metavar="PATH", type=click.Path(path_type=Path), help="What to write.")
 @click.option(
     "--gradebook", type=click.Path(path_type=Path), metavar="FILE", help="canvas, moodle: as the LMS exported it."
 )
 @click.option("--column", metavar="NAME", help="canvas: the assignment's name or number; default: the lab's id.")
+@click.option("--overwrite", is_flag=True, help="canvas, moodle: also change cells that hold something already.")
+@click.option("--dry-run", is_flag=True, help="canvas, moodle: list every cell that would change, and write nothing.")
 @click.option("--bom", is_flag=True, help="names: mark the file as UTF-8, for Excel.")
 def export_command(
-    graded: Path, form: str, target: Path, gradebook: Path | None, column: str | None, bom: bool
+    graded: Path,
+    form: str,
+    target: Path | None,
+    gradebook: Path | None,
+    column: str | None,
+    overwrite: bool,
+    dry_run: bool,
+    bom: bool,
 ) -> None:
     """Hand the grades of OUT, which `grade cohort` wrote, to another program.
 
@@ -44,17 +54,23 @@ def export_command(
     from grader.cohort import gradebooks
     from grader.cohort.roster import read_key
 
-    _refuse_idle_options(form, gradebook, column, bom)
+    _refuse_idle_options(form, gradebook, column, overwrite, dry_run, bom)
+    if target is None and not dry_run:
+        raise UsageError("give the file or the folder to write: -o PATH.")
     cohort = read_cohort(graded)
     folder = graded if graded.is_dir() else graded.parent
     if not (folder / KEY_FILE).exists():
         raise UsageError(f"{folder / KEY_FILE} is missing; it says who is who, and `grade cohort` wrote it there.")
     key = read_key(folder / KEY_FILE)
+    if dry_run:
+        _tell(_filled(form, gradebook, column, None, cohort, key, overwrite), each=True)
+        return
+    assert target is not None  # seen to above
     try:
         if not target.parent.exists():
             outputs.folder(target.parent)
         if form in ("canvas", "moodle"):
-            filled = _filled(form, gradebook, column, target, cohort, key)
+            filled = _filled(form, gradebook, column, target, cohort, key, overwrite)
             _write(target, filled.data)
             _tell(filled)
         elif form == "feedback":
@@ -82,12 +98,16 @@ def export_command(
     click.echo(target)
 
 
-def _refuse_idle_options(form: str, gradebook: Path | None, column: str | None, bom: bool) -> None:
+def _refuse_idle_options(
+    form: str, gradebook: Path | None, column: str | None, overwrite: bool, dry_run: bool, bom: bool
+) -> None:
     if form in ("canvas", "moodle") and gradebook is None:
         raise UsageError(f"give {form.capitalize()}'s own export to fill in: --gradebook FILE.")
     for name, given, forms in (
         ("--gradebook", gradebook is not None, ("canvas", "moodle")),
         ("--column", column is not None, ("canvas",)),
+        ("--overwrite", overwrite, ("canvas", "moodle")),
+        ("--dry-run", dry_run, ("canvas", "moodle")),
         ("--bom", bom, ("names",)),
     ):
         if given and form not in forms:
@@ -95,21 +115,39 @@ def _refuse_idle_options(form: str, gradebook: Path | None, column: str | None, 
 
 
 def _filled(
-    form: str, gradebook: Path | None, column: str | None, target: Path, cohort: CohortResult, key: Key
+    form: str,
+    gradebook: Path | None,
+    column: str | None,
+    target: Path | None,
+    cohort: CohortResult,
+    key: Key,
+    overwrite: bool,
 ) -> Filled:
     from grader.cohort.gradebooks import fill_canvas, fill_moodle
 
     assert gradebook is not None  # _refuse_idle_options saw to it
-    data = gradebook.read_bytes()
-    if target.exists() and target.samefile(gradebook):
-        raise UsageError(f"{gradebook} is the LMS's own export; write to another file and keep this one.")
+    try:
+        data = gradebook.read_bytes()
+        if target is not None and target.exists() and target.samefile(gradebook):
+            raise UsageError(f"{gradebook} is the LMS's own export; write to another file and keep this one.")
+    except OSError as error:
+        raise UsageError(f"{gradebook} cannot be read or written: {error.strerror}.") from None
     if form == "canvas":
-        return fill_canvas(data, gradebook.name, cohort.rows, key, column or cohort.lab)
-    return fill_moodle(data, gradebook.name, cohort.rows, key)
+        columns = [column] if column else [cohort.lab, f"{cohort.lab} {cohort.title}"]
+        return fill_canvas(data, gradebook.name, cohort.rows, key, *columns, overwrite=overwrite)
+    return fill_moodle(data, gradebook.name, cohort.rows, key, overwrite=overwrite)
 
 
-def _tell(filled: Filled) -> None:
-    click.echo(f"{filled.filled} grades filled in; {filled.left} rows left as they were.", err=True)
+def _tell(filled: Filled, each: bool = False) -> None:
+    if each:
+        for who, before, after in filled.changes:
+            click.echo(f"{clean_line(who)}: {clean_line(before) or '(empty)'} -> {after}")
+    changed = f"{len(filled.changes)} of them changed" if filled.changes else "none of them changed"
+    click.echo(
+        f"column {clean_line(filled.column)!r}: {filled.filled} grades filled in, {changed};"
+        f" {filled.left} rows left as they were.",
+        err=True,
+    )
     for note in filled.notes:
         click.echo(f"! {note}", err=True)
     if filled.homeless:

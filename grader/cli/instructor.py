@@ -3,35 +3,40 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
+import json
 import os
 import shutil
+import statistics
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from grader import __version__, outputs
 from grader.cli.progress import shown
 from grader.cli.student import course_option, open_course
+from grader.cohort.archives import KEY_FILE as KEY_FILE
 from grader.errors import UsageError
-from grader.seeds import EXAMPLE, WARNING, fingerprint
+from grader.seeds import EXAMPLE, WARNING
 
 if TYPE_CHECKING:
-    from grader.cohort.overrides import Adjustments
-    from grader.cohort.records import CohortEnvironment, CohortResult, Found
+    from grader.cohort.late import LatePolicy
+    from grader.cohort.overrides import Override
+    from grader.cohort.records import CohortResult, Found, Row
+    from grader.cohort.roster import Key
     from grader.cohort.run import Cohort
     from grader.cohort.sources import Sources
     from grader.course import Course, Lab
     from grader.executors import Executor, Setup
 
-LAYOUTS = ["auto", "folders", "canvas", "moodle", "gradescope", "brightspace", "classroom", "git"]
-KEY_FILE = "students.key.json"
+LAYOUTS = ["auto", "folders", "canvas", "moodle", "gradescope", "brightspace", "sakai", "classroom", "git"]
 STORE_FILE = "results.sqlite"
+SLOW_FILE = ".slow.json"  # what took too long to look through, so that it does so once
 SHOWN = 8  # lines of what needs attention, and pseudonyms in one
 
 
@@ -58,9 +63,12 @@ SHOWN = 8  # lines of what needs attention, and pseudonyms in one
     metavar="FILE",
     help="Late policy and staff's decisions.",
 )
+@click.option("--submit-tags", is_flag=True, help="A server of ours makes the submit/ tags of clones; believe them.")
 @click.option("--require-sandbox", is_flag=True, help="Run nothing unless every isolation layer is active.")
 @click.option("--pictures", is_flag=True, help="Draw the pages' pictures too; that takes longer than grading.")
 @click.option("--regrade", is_flag=True, help="Grade everything again, also what has a result.")
+@click.option("--only", multiple=True, metavar="WHO", help="Grade these again and leave all others as they are.")
+@click.option("--merge", is_flag=True, help="Add these students to those whose grades are in OUT already.")
 @click.option("--dry-run", is_flag=True, help="Only show which file is whose, and grade nothing.")
 @course_option
 @click.pass_context
@@ -76,9 +84,12 @@ def cohort_command(
     layout: str,
     deadline: str | None,
     adjust_path: Path | None,
+    submit_tags: bool,
     require_sandbox: bool,
     pictures: bool,
     regrade: bool,
+    only: tuple[str, ...],
+    merge: bool,
     dry_run: bool,
     course_dir: str | None,
 ) -> None:
@@ -87,7 +98,9 @@ def cohort_command(
     Interrupted at any moment, the next run with the same OUT does only what is missing. Names stay in the key file.
     """
     from grader.cohort.find import find
-    from grader.cohort.overrides import Adjustments, check_students, read_adjustments
+    from grader.cohort.overrides import Adjustments, check_items, read_adjustments, resolved, with_decided
+    from grader.cohort.publish import cannot_write, held
+    from grader.cohort.roster import read_key
     from grader.cohort.sources import Sources
 
     if scheduler is not None and executor != "dask":
@@ -96,27 +109,50 @@ def cohort_command(
     lab = course.lab(lab_id)
     due = _time(deadline)
     adjustments = read_adjustments(adjust_path) if adjust_path is not None else Adjustments()
+    tasks = [task.id for task in lab.tasks]
+    options: dict[str, Any] = {
+        "overrides": adjustments.override,
+        "layout": layout,
+        "roster": roster,
+        "deadline": due,
+        "trust_tags": submit_tags,
+    }
     if dry_run:
         with tempfile.TemporaryDirectory() as folder, Sources() as sources:
-            key = Path(folder) / KEY_FILE  # a copy: a dry run leaves no trace
-            if target is not None and (target / KEY_FILE).exists():
-                shutil.copyfile(target / KEY_FILE, key)
-            _show_mapping(
-                find(submissions, lab, layout=layout, roster=roster, deadline=due, key_path=key, sources=sources)
-            )
+            key = _key_copy(folder, target)
+            found = find(submissions, lab, key_path=key, sources=sources, **options)
+            check_items(resolved(adjustments, read_key(key), found), lab.id, tasks)
+            _show_mapping(found, read_key(key))
         return
     if target is None:
         raise UsageError("give the folder to write: -o OUT.")
-    try:
-        outputs.folder(target)
-        outputs.folder(target / "students")
-    except OSError as error:
-        raise UsageError(f"{target} cannot be made: {error.strerror}.") from None
-    with Sources() as sources:
-        key = target / KEY_FILE
-        found = find(submissions, lab, layout=layout, roster=roster, deadline=due, key_path=key, sources=sources)
-        check_students(adjustments, [*(entry.student for entry in found.entries), *found.unmatched])
-        click.echo(_found_line(found), err=True)
+    with contextlib.ExitStack() as stack:
+        try:
+            outputs.folder(target)
+            stack.enter_context(held(target))
+        except OSError as error:
+            raise cannot_write(target, error) from None
+        sources = stack.enter_context(Sources())
+        # A copy, which takes the place of the key file when the grades do: a run that stops has changed nothing.
+        key = _key_copy(stack.enter_context(tempfile.TemporaryDirectory()), target)
+        _refuse_another_class(target, key, lab)
+        slow = _slow(target)
+        known = dict(slow)
+        found = find(submissions, lab, key_path=key, sources=sources, slow=slow, **options)
+        if slow != known:
+            try:
+                outputs.write(target / SLOW_FILE, json.dumps(slow, indent=1) + "\n")
+            except OSError as error:
+                raise cannot_write(target, error) from None
+        decided = resolved(adjustments, read_key(key), found)
+        check_items(decided, lab.id, tasks)
+        found = with_decided(found, decided, f"{lab.id}.py")
+        before = _before(target)
+        kept_rows, chosen = _left_alone(before, found, read_key(key), only, merge, target)
+        if before is not None and (merge or chosen is not None):
+            found = _with_others(found, before, kept_rows, chosen)
+        again = {row.student: row for row in before.rows if row.student in chosen} if before and chosen else {}
+        click.echo(_found_line(found, read_key(key)), err=True)
         if course.seed == EXAMPLE:
             click.echo(f"note: {WARNING}", err=True)
         code = _grade(
@@ -129,7 +165,12 @@ def cohort_command(
             executor,
             scheduler,
             due,
-            adjustments,
+            adjustments.late,
+            decided,
+            key,
+            kept_rows,
+            again,
+            chosen,
             require_sandbox,
             pictures,
             regrade,
@@ -137,41 +178,146 @@ def cohort_command(
     ctx.exit(code)
 
 
+def _key_copy(folder: str, target: Path | None) -> Path:
+    """Return a key file of its own that says what that of OUT says."""
+    key = Path(folder) / KEY_FILE
+    if target is not None and (target / KEY_FILE).exists():
+        shutil.copyfile(target / KEY_FILE, key)
+    return key
+
+
+def _refuse_another_class(target: Path, key_path: Path, lab: Lab) -> None:
+    """Raise UsageError where OUT holds the grades of another lab."""
+    from grader.cohort.roster import read_key
+
+    there = read_key(key_path).lab
+    if there and there != lab.id:
+        raise UsageError(f"{target} holds the grades of {there}; give {lab.id} a folder of its own: -o OUT.")
+
+
 def _time(text: str | None) -> datetime | None:
     if text is None:
         return None
     try:
-        return datetime.fromisoformat(text)
+        found = datetime.fromisoformat(text)
     except ValueError:
         raise UsageError(f"{text!r} is no time; write 2026-11-22T23:59+01:00.") from None
+    if not 1990 < found.year < 2200:
+        raise UsageError(f"{text!r} lies outside the calendar of a course.")
+    return found
 
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _found_line(found: Found) -> str:
-    parts = [f"found {len(found.entries)} submissions ({found.layout})"]
+def _slow(target: Path) -> dict[str, str]:
+    try:
+        found = json.loads((target / SLOW_FILE).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return {str(name): str(says) for name, says in found.items()} if isinstance(found, dict) else {}
+
+
+def _before(target: Path) -> CohortResult | None:
+    """Return what OUT holds already."""
+    try:
+        return read_cohort(target) if (target / "cohort.json").exists() else None
+    except UsageError:  # of another version: then nothing of it is kept
+        return None
+
+
+def _left_alone(
+    before: CohortResult | None, found: Found, key: Key, only: Sequence[str], merge: bool, target: Path
+) -> tuple[dict[str, Row], list[str] | None]:
+    """Return whose rows stay as they are in OUT, and who is graded (None: everybody who was found).
+
+    UsageError where OUT holds another class, or --only fits nobody.
+    """
+    from grader.cohort.overrides import is_about
+
+    rows = {row.student: row for row in before.rows} if before is not None else {}
+    present = [entry.student for entry in found.entries]
+    if before is not None and not merge:
+        there, here = {*rows, *before.found.unmatched}, {*present, *found.unmatched}
+        if len(there & here) * 2 < min(len(there), len(here)):
+            raise UsageError(
+                f"{target} holds the grades of another class: of {len(there)} people there, {len(there & here)} are"
+                f" among these {len(here)}. Give this one a folder of its own, or add it to the other with --merge."
+            )
+    if merge and not only:
+        return {student: row for student, row in rows.items() if student not in present}, None
+    if not only:
+        return {}, None
+    if before is None:
+        raise UsageError(
+            f"{target} holds no grades yet, so there is nobody to grade --only again; grade the class first."
+        )
+    chosen = []
+    for word in only:
+        fits = [
+            student
+            for student in present
+            if student == word
+            or ((line := key.students.get(student)) and is_about(word, [line.identity, *line.also], line.people))
+        ]
+        if len(fits) != 1:
+            says = f"fits {' and '.join(fits[:3])}" if fits else "fits nobody here; `grade who` lists everybody"
+            raise UsageError(f"--only {word} {says}.")
+        chosen += fits
+    return {student: row for student, row in rows.items() if student not in chosen}, chosen
+
+
+def _with_others(found: Found, before: CohortResult, rows: Mapping[str, Row], chosen: Collection[str] | None) -> Found:
+    """Return what was found, of `chosen` alone where some are, with those who are missing from what was there."""
+    from grader.cohort.roster import in_order
+
+    if chosen is not None:
+        entries = [entry for entry in found.entries if entry.student in chosen]
+        found = found.model_copy(update={"entries": entries, "unmatched": []})
+    present = {*rows, *(entry.student for entry in found.entries)}
+    unmatched = {*found.unmatched, *before.found.unmatched} - present
+    return found.model_copy(update={"unmatched": sorted(unmatched, key=in_order)})
+
+
+def _found_line(found: Found, key: Key) -> str:
+    parts = [f"found {len(found.entries)} submissions ({found.layout})", *found.notes]
     if found.unmatched:
-        parts.append(f"{len(found.unmatched)} on the roster are missing: {' '.join(found.unmatched[:10])}")
+        shown = [f"{one} {_called(key, one)}".strip() for one in found.unmatched[:10]]
+        if not sys.stderr.isatty():  # names are for the grader's eyes: not for a log that is handed on
+            shown = found.unmatched[:10]
+        parts.append(f"{len(found.unmatched)} on the roster are missing: {', '.join(shown)}")
     if found.ignored:
         parts.append(f"{len(found.ignored)} files left out")
     return " · ".join(parts)
 
 
-def _show_mapping(found: Found) -> None:
+def _called(key: Key, student: str) -> str:
+    """Return a student's name or names, or whatever else is known."""
+    from grader.text import clean_line
+
+    known = key.students.get(student)
+    people = known.people if known else []
+    names = [one.name or one.email or one.login or one.sid or one.lms for one in people]
+    return clean_line(", ".join(name for name in names if name))
+
+
+def _show_mapping(found: Found, key: Key) -> None:
     from grader.cohort.find import mapping
     from grader.text import clean_line
 
+    named = sys.stdout.isatty()
     head = ("student", "submission", "file", "when", "note")
     table = [tuple(clean_line(cell) for cell in row) for row in (head, *mapping(found))]
+    if named:
+        table = [(f"{row[0]} {'who' if row[0] == head[0] else _called(key, row[0])}", *row[1:]) for row in table]
     widths = [max(len(row[i]) for row in table) for i in range(4)]
     for row in table:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
         click.echo("  ".join([*cells, row[4]]).rstrip())
     for name in found.ignored:
         click.echo(f"left out: {clean_line(name)}", err=True)
-    click.echo(_found_line(found), err=True)
+    click.echo(_found_line(found, key), err=True)
 
 
 def _grade(
@@ -184,20 +330,28 @@ def _grade(
     kind: str,
     scheduler: str | None,
     due: datetime | None,
-    adjustments: Adjustments,
+    policy: LatePolicy | None,
+    decided: Mapping[str, Sequence[Override]],
+    key: Path,
+    kept_rows: Mapping[str, Row],
+    again: Mapping[str, Row],
+    chosen: Collection[str] | None,
     require_sandbox: bool,
     pictures: bool,
     regrade: bool,
 ) -> int:
+    from grader.cli.publishing import Writer
+    from grader.cohort.publish import LEFT, Publication, cannot_write
     from grader.cohort.records import CohortEnvironment
+    from grader.cohort.roster import read_key, write_key
     from grader.cohort.run import Cohort
     from grader.store import Store
 
     started = time.monotonic()
     with Store(target / STORE_FILE) as store:
         cohort = Cohort(course, lab, found, sources, store, require_sandbox)
-        works = cohort.work(regrade)
-        kept = cohort.files - len(works)
+        works = cohort.work(regrade, chosen)
+        kept = cohort.files - len(works) if chosen is None else 0
         if kept:
             click.echo(f"{kept} files have their result already", err=True)
         most = min(jobs, cohort.files if pictures else len(works))
@@ -215,8 +369,18 @@ def _grade(
             kept=kept,
             seconds=round(time.monotonic() - started, 1),
         )
-        result = _publish(course, lab, found, cohort, environment, target, due, adjustments, pictures)
-    return _summary(result, target)
+        try:
+            with Publication(target) as publication:
+                writer = Writer(course, lab, publication, policy, decided, pictures)
+                result = writer.write(found, cohort, environment, due, kept_rows, again)
+                left = publication.set_aside(writer.students)
+                write_key(target / KEY_FILE, read_key(key).model_copy(update={"lab": lab.id}))
+                publication.finish()
+        except OSError as error:
+            raise cannot_write(target, error) from None
+    if left:
+        click.echo(f"! not in the class any more, pages moved to {target / LEFT}: {' '.join(left)}", err=True)
+    return _summary(result, writer.scores, target)
 
 
 def _run(cohort: Cohort, works: Mapping[str, Sequence[str]], pictures: bool, start: Callable[[], Executor]) -> int:
@@ -248,83 +412,11 @@ def _executor(kind: str, scheduler: str | None, setup: Setup, lab: Lab, jobs: in
         return DaskExecutor(setup, jobs, deadline_s, scheduler)
     from grader.executors.local import LocalExecutor
 
-    return LocalExecutor(setup, jobs, deadline_s)
+    reference = None if lab.is_student_edition else lab.reference.encode()
+    return LocalExecutor(setup, jobs, deadline_s, reference=reference)
 
 
-def _publish(
-    course: Course,
-    lab: Lab,
-    found: Found,
-    cohort: Cohort,
-    environment: CohortEnvironment,
-    target: Path,
-    due: datetime | None,
-    adjustments: Adjustments,
-    pictures: bool,
-) -> CohortResult:
-    """Write everything, one student after the other; each file whole or not at all."""
-    from grader.cohort.gradebooks import csv_bytes, grades_head, grades_lines, items_table, told
-    from grader.cohort.overrides import adjust
-    from grader.cohort.records import CohortResult, FoundSummary
-    from grader.cohort.statistics import Gathering
-    from grader.reports.cohort import cohort_page, line
-    from grader.reports.html import student_page
-    from grader.results import Drawn
-
-    gathering, lines = Gathering(lab), []
-    tasks = [task.id for task in lab.tasks]
-    names = ("cohort.json", "grades.csv", "items.csv")
-    with contextlib.ExitStack() as stack:
-        file, grades, items = (stack.enter_context(outputs.whole(target / name)) for name in names)
-        grades.write(csv_bytes([grades_head(tasks)]))
-        items.write(csv_bytes(items_table([])))
-        summary = FoundSummary(
-            layout=found.layout,
-            submissions=len(found.entries),
-            unmatched=found.unmatched,
-            ignored=found.ignored,
-            deadline=due,
-        )
-        head = CohortResult(
-            lab=lab.id,
-            title=lab.manifest.title,
-            course=lab.course,
-            seed=fingerprint(course.seed),
-            found=summary,
-            rows=[],
-            statistics=Gathering(lab).finish(found),
-        )
-        ahead = head.model_dump_json(exclude={"rows", "statistics", "environment"})
-        file.write(ahead.removesuffix("}").encode() + b',\n"rows": [')
-        for number, (entry, graded) in enumerate(zip(found.entries, cohort.rows(), strict=True)):
-            row = adjust(graded, adjustments)
-            notes = told(row)
-            drawn = cohort.drawn(entry)
-            if pictures and drawn is None and row.problem is None and cohort.setup.drawn_by:
-                drawn = Drawn(faults=["The pictures were not drawn"])
-            if drawn is not None and drawn.faults:
-                gathering.attend("pictures", drawn.faults[0], row)
-                notes = [*notes, "Not all pictures of this page could be drawn. That is our fault, and costs no point."]
-            grades.write(csv_bytes(grades_lines(row, tasks)))
-            items.write(csv_bytes(itertools.islice(items_table([row]), 1, None)))  # without the headings
-            gathering.add(row)
-            lines.append(line(row))
-            shown_pictures = drawn.pictures if drawn is not None else []
-            own = row.model_copy(update={"submission": row.digest, "pictures": shown_pictures})
-            page = student_page(own, page_url=None, hints=lab.hints, templates_dir=course.templates, notes=notes)
-            outputs.write(target / "students" / f"{row.student}.html", page)
-            file.write((",\n" if number else "\n").encode() + row.model_dump_json().encode())
-        environment = environment.model_copy(update={"isolation": dict(sorted(gathering.isolation.items()))})
-        result = head.model_copy(update={"statistics": gathering.finish(found), "environment": environment})
-        behind = result.model_dump_json(include={"statistics", "environment"})
-        file.write(b"\n],\n" + behind.removeprefix("{").encode() + b"\n")
-    with outputs.whole(target / "cohort.html") as page_file:
-        for text in cohort_page(result, lab.tasks, lines, course.templates, names):
-            page_file.write(text.encode())
-    return result
-
-
-def _summary(result: CohortResult, target: Path) -> int:
+def _summary(result: CohortResult, scores: Sequence[float | None], target: Path) -> int:
     from grader.reports.words import PROBLEMS
     from grader.text import clean_line
 
@@ -337,7 +429,24 @@ def _summary(result: CohortResult, target: Path) -> int:
         click.echo(f"! {len(attention) - SHOWN} more in cohort.html", err=True)
     for name in ("cohort.html", "cohort.json", "grades.csv", "items.csv"):
         click.echo(target / name)
+    click.echo(_last_line(result, scores), err=True)
     return 70 if any(one.kind == "grader_error" for one in attention) else 0
+
+
+def _last_line(result: CohortResult, scores: Sequence[float | None]) -> str:
+    """Return how the class stands and what to look at first, in one line. A score of None: nobody has judged it."""
+    from grader.text import clean_line
+
+    graded = [score for score in scores if score is not None]
+    parts = [f"graded {len(graded)}"]
+    if graded:
+        parts.append(f"median {statistics.median(graded):g}")
+    parts.append(f"unusable {len(scores) - len(graded)}")
+    parts.append(f"missing {len(result.found.unmatched)}")
+    if first := next(iter(result.statistics.attention), None):
+        who = f" ({' '.join(first.students[:3])}{' ...' if len(first.students) > 3 else ''})" if first.students else ""
+        parts.append(f"look first at: {clean_line(first.says)[:80]}{who}")
+    return " · ".join(parts)
 
 
 @click.command("diff")
@@ -347,7 +456,7 @@ def diff_command(old: Path, new: Path) -> None:
     """Say whose score moves from OLD to NEW, and by which check: two cohort.json files, or their folders."""
     from grader.cohort.diff import differences
 
-    found = differences(read_cohort(old), read_cohort(new))
+    found = differences(read_cohort(old), read_cohort(new), _keys_of(old, new))
     for move in found.moves:
         click.echo(f"{move.student}  {move.before:g} -> {move.after:g}  ({move.after - move.before:+g})")
         for sentence in move.checks:
@@ -360,6 +469,14 @@ def diff_command(old: Path, new: Path) -> None:
     click.echo(
         f"{down} lose points, {up} gain, {len(found.moves) - up - down} move otherwise, {found.same} are unchanged."
     )
+
+
+def _keys_of(old: Path, new: Path) -> tuple[Key, Key] | None:
+    """Return the key files that lie beside both, or None."""
+    from grader.cohort.roster import read_key
+
+    files = [(path if path.is_dir() else path.parent) / KEY_FILE for path in (old, new)]
+    return (read_key(files[0]), read_key(files[1])) if all(file.exists() for file in files) else None
 
 
 def read_cohort(path: Path) -> CohortResult:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import io
 import os
+import re
 import stat
+import tarfile
+import tempfile
+import unicodedata
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from grader.errors import SubmissionError, UsageError
 from grader.submission import MAX_BYTES, open_plain, read_capped
@@ -23,8 +27,15 @@ MAX_INNER_BYTES = 16 << 20  # of a student's own archive, packed
 MAX_INNER_UNPACKED = 256 << 20
 MAX_RATIO = 200  # source code packs 3 to 10 times; a bomb a thousand times
 MAX_DIRECTORY = 1 << 20  # of a student's own archive: its table of contents is read before it can be counted
+MAX_TAR = 32 << 20  # a student's own .tar.gz, unpacked: all of it is read before its first file is known
+MAX_WRAPPED = 4 << 30  # an export inside the archive that the instructor names
 MAX_DEPTH = 12
 
+ARCHIVES = (".zip", ".tar.gz", ".tgz", ".tar")  # of these a student's own is read
+OTHER_ARCHIVES = re.compile(r"\.(rar|7z|gz|bz2|xz|zst|lz|lzma|tbz2?|txz|zipx|cab|ace|arj|sit|dmg|iso)\Z", re.IGNORECASE)
+_LATIN = ("LATIN SMALL LETTER", "LATIN CAPITAL LETTER")
+
+KEY_FILE = "students.key.json"  # where this lies, `grade cohort` has written
 JUNK_FOLDERS = {"__MACOSX", "__pycache__", ".git", ".ipynb_checkpoints", ".venv", "node_modules", ".idea", ".vscode"}
 JUNK_FILES = {".ds_store", "thumbs.db", "desktop.ini", ".gitignore", ".gitattributes"}
 
@@ -36,6 +47,8 @@ class Member:
     parts: tuple[str, ...]
     open: Callable[[], IO[bytes]]
     refused: SubmissionError | None = None
+    ours: bool = False  # a folder of results, no student's
+    stamp: tuple[int, ...] = ()  # what changes when the file does, as far as that can be seen without reading it
 
     @property
     def name(self) -> str:
@@ -69,8 +82,19 @@ class Member:
 
     @property
     def is_archive(self) -> bool:
-        """Whether it is a zip file, by its name."""
-        return self.parts[-1].lower().endswith(".zip")
+        """Whether it is an archive of a kind that is read, by its name."""
+        return self.parts[-1].lower().endswith(ARCHIVES)
+
+    @property
+    def is_other_archive(self) -> bool:
+        """Whether it is an archive of a kind that is not read, by its name."""
+        return not self.is_archive and OTHER_ARCHIVES.search(self.parts[-1]) is not None
+
+    @property
+    def is_work(self) -> bool:
+        """Whether somebody may have handed it in: code, a notebook, an archive of any kind."""
+        name = self.parts[-1].lower()
+        return name.endswith((".py", ".py.txt", ".ipynb")) or self.is_archive or self.is_other_archive
 
     def source(self) -> bytes:
         """Read it as a source file; SubmissionError says what is wrong with it."""
@@ -82,7 +106,7 @@ class Member:
 
     def below(self, count: int) -> Member:
         """Return the same file as seen from `count` folders further in."""
-        return Member(self.parts[count:], self.open, self.refused)
+        return Member(self.parts[count:], self.open, self.refused, self.ours, self.stamp)
 
     def _read(self, read: Callable[[IO[bytes]], bytes]) -> bytes:
         if self.refused is not None:
@@ -90,7 +114,10 @@ class Member:
         try:
             with self.open() as file:
                 return read(file)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+        except SubmissionError:
+            raise
+        except Exception as error:
+            # A damaged archive makes its reader raise anything: LZMAError, UnicodeDecodeError, struct.error.
             raise SubmissionError("bad_archive", f"{self.name} cannot be unpacked: {_reason(error)}.") from None
 
 
@@ -98,13 +125,15 @@ class Member:
 def opened(path: Path) -> Iterator[list[Member]]:
     """List what lies in the folder or zip file `path`; UsageError when it is neither."""
     if path.is_dir():
+        if os.path.lexists(path / KEY_FILE):
+            raise UsageError(f"{path} is a folder of results that `grade cohort` wrote; name the submissions' folder.")
         yield list(_walk(path, (), 0))
         return
     if not path.exists():
         raise UsageError(f"there is no {path}; a folder or a zip file of submissions was expected.")
     try:
         archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError) as error:
+    except Exception as error:  # whatever a damaged table of contents makes of its reader
         raise UsageError(f"{path} is neither a folder nor a zip file that can be read: {_reason(error)}.") from None
     with archive:
         yield _listed(archive, MAX_MEMBERS)
@@ -113,23 +142,77 @@ def opened(path: Path) -> Iterator[list[Member]]:
 def inner(member: Member) -> list[Member]:
     """List a student's own archive, one level deep; SubmissionError when it cannot be trusted or read."""
     data = member._read(lambda file: _up_to(file, MAX_INNER_BYTES, member.name))
+    if member.parts[-1].lower().endswith(".zip"):
+        return _inner_zip(data, member.name)
+    return _inner_tar(data, member.name)
+
+
+def _inner_zip(data: bytes, name: str) -> list[Member]:
     end = data.rfind(b"PK\x05\x06")
     if end < 0:
-        raise SubmissionError("bad_archive", f"{member.name} is not a zip file; hand in the Python file itself.")
-    # zipfile reads the whole table of contents before anything can be counted, so its size is looked at first.
-    if int.from_bytes(data[end + 12 : end + 16], "little") > MAX_DIRECTORY:
-        raise SubmissionError("unsafe_archive", f"{member.name} lists far more files than a submission has.")
+        raise SubmissionError("bad_archive", f"{name} is not a zip file; hand in the Python file itself.")
+    # zipfile reads the whole table of contents before anything can be counted, so its size is looked at first. That of
+    # a zip64 file stands elsewhere; no submission needs one.
+    if int.from_bytes(data[end + 12 : end + 16], "little") > MAX_DIRECTORY or b"PK\x06\x07" in data[end - 20 : end]:
+        raise SubmissionError("unsafe_archive", f"{name} lists far more files than a submission has.")
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
-        raise SubmissionError("bad_archive", f"{member.name} cannot be unpacked: {_reason(error)}.") from None
+    except Exception as error:
+        raise SubmissionError("bad_archive", f"{name} cannot be unpacked: {_reason(error)}.") from None
     if len(archive.infolist()) > MAX_INNER_MEMBERS:
-        raise SubmissionError("unsafe_archive", f"{member.name} holds more than {MAX_INNER_MEMBERS} files.")
+        raise SubmissionError("unsafe_archive", f"{name} holds more than {MAX_INNER_MEMBERS} files.")
     if sum(info.file_size for info in archive.infolist()) > MAX_INNER_UNPACKED:
-        raise SubmissionError(
-            "unsafe_archive", f"{member.name} would unpack to more than {MAX_INNER_UNPACKED >> 20} MiB."
-        )
+        raise SubmissionError("unsafe_archive", f"{name} would unpack to more than {MAX_INNER_UNPACKED >> 20} MiB.")
     return _listed(archive, MAX_INNER_MEMBERS)
+
+
+def _inner_tar(data: bytes, name: str) -> list[Member]:
+    members = []
+    try:
+        if data.startswith(b"\x1f\x8b"):
+            with gzip.GzipFile(fileobj=io.BytesIO(data)) as packed:
+                data = _up_to(cast("IO[bytes]", packed), MAX_TAR, name)
+        archive = tarfile.open(fileobj=io.BytesIO(data), mode="r:")  # noqa: SIM115 - its members are read later
+        for number, info in enumerate(archive):
+            if number >= MAX_INNER_MEMBERS:
+                raise SubmissionError("unsafe_archive", f"{name} holds more than {MAX_INNER_MEMBERS} files.")
+            parts = tuple(part for part in info.name.split("/") if part not in ("", "."))
+            if not parts or not (info.isfile() or info.issym() or info.islnk()):
+                continue
+            refused = None
+            if info.name.startswith("/") or ".." in parts:
+                refused = SubmissionError("unsafe_archive", f"{clean_name(info.name)} leads out of its archive.")
+            elif not info.isfile():
+                refused = _link(parts[-1])
+            members.append(Member(parts, lambda info=info: _plain(archive, info), refused))  # type: ignore[misc]
+    except SubmissionError:
+        raise
+    except Exception as error:
+        raise SubmissionError("bad_archive", f"{name} cannot be unpacked: {_reason(error)}.") from None
+    return members
+
+
+def _plain(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
+    file = archive.extractfile(info)
+    if file is None:
+        raise OSError("it is no plain file")
+    return file
+
+
+def wrapped(member: Member, stack: contextlib.ExitStack) -> list[Member] | None:
+    """List an export that lies as a zip file inside what was named, open as long as `stack`; None where it is none."""
+    spooled = stack.enter_context(tempfile.SpooledTemporaryFile(max_size=MAX_INNER_BYTES))  # noqa: SIM115 - the stack does
+    try:
+        with member.open() as file:
+            while block := file.read(1 << 20):
+                spooled.write(block)
+                if spooled.tell() > MAX_WRAPPED:
+                    return None
+        return _listed(zipfile.ZipFile(spooled), MAX_MEMBERS)
+    except UsageError:
+        raise
+    except Exception:  # then it is a student's archive, and its row says what is wrong with it
+        return None
 
 
 def _walk(folder: Path, parts: tuple[str, ...], seen: int) -> Iterator[Member]:
@@ -148,6 +231,8 @@ def _walk(folder: Path, parts: tuple[str, ...], seen: int) -> Iterator[Member]:
         if entry.is_dir(follow_symlinks=False):
             if entry.name in JUNK_FOLDERS:
                 yield Member((*here, ""), _never)
+            elif os.path.lexists(Path(entry.path) / KEY_FILE):
+                yield Member((*here, ""), _never, ours=True)
             elif len(here) < MAX_DEPTH:
                 below = list(_walk(folder / entry.name, here, seen))
                 seen += len(below)
@@ -155,8 +240,10 @@ def _walk(folder: Path, parts: tuple[str, ...], seen: int) -> Iterator[Member]:
         elif entry.is_symlink():
             yield Member(here, _never, _link(entry.name))
         else:
+            about = entry.stat(follow_symlinks=False)
             # A path is made when it is needed: there may be many.
-            yield Member(here, lambda name=entry.name: open_plain(folder / name))  # type: ignore[misc]
+            opened = lambda name=entry.name: open_plain(folder / name)  # noqa: E731
+            yield Member(here, opened, stamp=(about.st_size, about.st_mtime_ns))
 
 
 def _listed(archive: zipfile.ZipFile, most: int) -> list[Member]:
@@ -164,7 +251,7 @@ def _listed(archive: zipfile.ZipFile, most: int) -> list[Member]:
         raise UsageError(f"the archive lists more than {most} files; that is no export of submissions.")
     members = []
     for info in archive.infolist():
-        raw = _name(info).replace("\\", "/")
+        raw = _name(info)
         parts = tuple(part for part in raw.split("/") if part not in ("", "."))
         if not parts:
             continue
@@ -172,16 +259,33 @@ def _listed(archive: zipfile.ZipFile, most: int) -> list[Member]:
             parts = (*parts, "")
         if raw.startswith("/"):
             parts = ("/", *parts)
-        members.append(Member(parts, lambda info=info: archive.open(info), _refusal(info, raw)))  # type: ignore[misc]
+        opened = lambda info=info: archive.open(info)  # noqa: E731
+        stamp = (info.CRC, info.file_size, info.compress_size)
+        members.append(Member(parts, opened, _refusal(info, raw), stamp=stamp))
     return members
 
 
 def _name(info: zipfile.ZipInfo) -> str:
-    """Return a member's name: UTF-8 also where the mark that says so is missing, which zipfile reads as cp437."""
-    if not info.flag_bits & 0x800 and not info.filename.isascii():
-        with contextlib.suppress(UnicodeError):
-            return info.filename.encode("cp437").decode("utf-8")
-    return info.filename
+    """Return a member's name with slashes: UTF-8 also where the mark that says so is missing.
+
+    Without the mark the standard says cp437, and programs write what their system speaks. What is neither UTF-8 nor
+    Latin letters of cp437 is kept as bytes in escapes: a name that cannot be read is better than a wrong one.
+    """
+    name = info.filename
+    if not info.flag_bits & 0x800 and not name.isascii():
+        data = name.encode("cp437")
+        try:
+            name = data.decode("utf-8")
+        except UnicodeError:
+            if not all(char.isascii() or unicodedata.name(char, "").startswith(_LATIN) for char in name):
+                # Here a backslash may be the second half of a Chinese character, no separator.
+                return data.decode("ascii", "backslashreplace")
+    return name.replace("\\", "/")
+
+
+def is_unread(name: str) -> bool:
+    """Tell whether a name holds bytes that could not be read as text."""
+    return re.search(r"\\x[0-9a-f]{2}", name) is not None
 
 
 def _refusal(info: zipfile.ZipInfo, raw: str) -> SubmissionError | None:
@@ -193,6 +297,8 @@ def _refusal(info: zipfile.ZipInfo, raw: str) -> SubmissionError | None:
         return _link(raw.rsplit("/", 1)[-1])
     if info.flag_bits & 1:
         return SubmissionError("bad_archive", f"{name} is encrypted; hand it in without a password.")
+    if info.header_offset < 0:
+        return SubmissionError("bad_archive", f"{name} cannot be unpacked: its place in the archive is none.")
     if info.file_size > MAX_BYTES and info.file_size > MAX_RATIO * info.compress_size:
         return SubmissionError("unsafe_archive", f"{name} would unpack to {info.file_size >> 20} MiB of padding.")
     return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from grader.cohort.records import CohortResult, Row
+from grader.cohort.roster import Key
 
 
 @dataclass(frozen=True)
@@ -28,22 +29,53 @@ class Differences:
     same: int
 
 
-def differences(old: CohortResult, new: CohortResult) -> Differences:
-    """Compare two gradings, submission by submission; the largest losses come first."""
+def differences(old: CohortResult, new: CohortResult, keys: tuple[Key, Key] | None = None) -> Differences:
+    """Compare two gradings, person by person; the largest losses come first.
+
+    `keys` say who is who in each. Without them a submission's name has to do: of Canvas's the user's number in it, for
+    what is handed in again gets another name.
+    """
     before = {row.submission: row for row in old.rows}
-    after = {row.submission: row for row in new.rows}
+    pairs = _pairs(old, new, keys)
     moves = []
-    for name in after:
-        if name in before and (sentences := _sentences(before[name], after[name])) is not None:
-            moves.append(Move(after[name].student, name, before[name].final, after[name].final, sentences))
+    for row in new.rows:
+        if row.submission in pairs:
+            was = before[pairs[row.submission]]
+            if (sentences := _sentences(was, row)) is not None:
+                moves.append(Move(row.student, row.submission, was.final, row.final, sentences))
     moves.sort(key=lambda move: (move.after - move.before, move.submission))
-    both = [name for name in after if name in before]
+    met = set(pairs.values())
     return Differences(
         moves,
-        gone=[name for name in before if name not in after],
-        new=[name for name in after if name not in before],
-        same=len(both) - len(moves),
+        gone=[name for name in before if name not in met],
+        new=[row.submission for row in new.rows if row.submission not in pairs],
+        same=len(pairs) - len(moves),
     )
+
+
+def _pairs(old: CohortResult, new: CohortResult, keys: tuple[Key, Key] | None) -> dict[str, str]:
+    """Return NEW's submissions with OLD's of the same person."""
+    sides = [_names(cohort, keys[side] if keys else None) for side, cohort in enumerate((old, new))]
+    pairs: dict[str, str] = {}
+    for submission, names in sides[1].items():
+        found = [was for was, theirs in sides[0].items() if not theirs.isdisjoint(names) and was not in pairs.values()]
+        if len(found) == 1:
+            pairs[submission] = found[0]
+    return pairs
+
+
+def _names(cohort: CohortResult, key: Key | None) -> dict[str, set[str]]:
+    """Return what each submission's author is recognised by."""
+    names = {}
+    for row in cohort.rows:
+        known = key.students.get(row.student) if key else None
+        if known is not None:
+            names[row.submission] = {known.identity, *known.also}
+        elif cohort.found.layout == "canvas":
+            names[row.submission] = {row.submission.split("_", 1)[0]}
+        else:
+            names[row.submission] = {row.submission}
+    return names
 
 
 def _sentences(old: Row, new: Row) -> list[str] | None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import json
 import re
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -10,9 +14,10 @@ from pathlib import Path
 
 from grader.cohort import archives, layouts
 from grader.cohort.layouts import Attempt, File, Handed
+from grader.cohort.matching import matched
+from grader.cohort.overrides import Override, is_about
 from grader.cohort.records import Entry, Found
-from grader.cohort.roster import Key, Known, Roster, in_order, pseudonyms, read_key, read_roster, write_key
-from grader.cohort.sheets import plain
+from grader.cohort.roster import Enrolled, Known, Roster, in_order, pseudonyms, read_key, read_roster, write_key
 from grader.cohort.sources import Sources
 from grader.course import Lab
 from grader.digests import source_digest
@@ -22,6 +27,7 @@ from grader.submission import parse
 from grader.text import clean_name
 
 MAX_CANDIDATES = 50  # Python files of one student that are looked into when none has the lab's name
+MAX_SECONDS = 10.0  # of CPU for finding one student's file
 
 
 @dataclass(slots=True)
@@ -32,6 +38,7 @@ class _Pick:
     attempt: Attempt
     due: datetime | None
     late: bool
+    student: str = ""  # the pseudonym
     file: File | None = None
     source: str | None = None  # its digest
     is_starter: bool = False
@@ -49,10 +56,14 @@ def find(
     deadline: datetime | None = None,
     key_path: Path,
     sources: Sources,
+    trust_tags: bool = False,
+    overrides: Sequence[Override] = (),
+    slow: dict[str, str] | None = None,
 ) -> Found:
     """Find every submission of `lab` in a folder or a zip file, and write the key file that says who is who.
 
-    The files that count are kept in `sources`.
+    The files that count are kept in `sources`. Of `overrides` the extensions move a deadline. What took too
+    long to look through is put into `slow`, and what stands there already is not looked through again.
 
     Nothing a student hands in stops the rest: what cannot be read is an entry with a problem. Several attempts: the
     last one before the deadline counts, else the last one. UsageError: `path`, the roster or the key cannot be read.
@@ -61,94 +72,70 @@ def find(
         raise UsageError("the deadline has no time zone; write 2026-11-22T23:59+01:00.")
     enrolled = read_roster(roster) if roster is not None else None
     known = read_key(key_path)
-    with archives.opened(path) as members:
-        sorted_ = layouts.sort(members, path, layout, lab.id, deadline.tzinfo if deadline else None)
-        remembered = {line.identity for line in known.students.values()}
-        handed, rows = _matched(sorted_.handed, enrolled, remembered)
-        picks = [_picked(one, lab, _due(one, rows, enrolled, deadline), sources) for one in handed]
-    present = set().union(*rows.values())
-    missing = [row for number, row in enumerate(enrolled.rows if enrolled else []) if number not in present]
-    identities = [one.identity for one in handed] + [row.identity for row in missing]
-    named = pseudonyms(known, identities, [pick.source or source_digest(b"") for pick in picks])
-    _note_twins(picks, named)
-    entries = _entries(picks, named, lab)
-    lines = dict(known.students)
-    for row in missing:
-        lines[named[row.identity]] = Known(identity=row.identity, people=[row.person])
+    with contextlib.ExitStack() as stack:
+        members = stack.enter_context(archives.opened(path))
+        zone = deadline.tzinfo if deadline else None
+        sorted_ = layouts.sort(members, path, layout, lab.id, zone, stack, trust_tags)
+        handed = matched(sorted_.handed, enrolled)
+        picks = [
+            _picked(one, lab, _due(one, enrolled, deadline, overrides), sources, slow if slow is not None else {})
+            for one in handed
+        ]
     for pick in picks:
-        whole = (pick.file.whole if pick.file else "") or pick.attempt.whole
-        lines[named[pick.handed.identity]] = Known(
-            identity=pick.handed.identity, submission=whole, people=pick.handed.people
-        )
-    write_key(key_path, Key(students=dict(sorted(lines.items()))))
+        for override in overrides:
+            if override.extension is not None and override.file and (pick.source or "").startswith(override.file):
+                pick.due = override.extension.astimezone(UTC)
+                pick.late = bool(pick.attempt.submitted_at and pick.attempt.submitted_at > pick.due)
+    if not picks:
+        what = f" ({', '.join(sorted_.ignored[:5])} left out)" if sorted_.ignored else ""
+        raise UsageError(f"nobody handed in anything: {path} holds no submission{what}.")
+    present = {number for one in handed for number in one.rows}
+    missing = [row for number, row in enumerate(enrolled.rows if enrolled else []) if number not in present]
+    people = [*(one.known_as for one in handed), *([row.identity] for row in missing)]
+    named = pseudonyms(known, people, [pick.source or source_digest(b"") for pick in picks])
+    for pick, student in zip(picks, named, strict=False):
+        pick.student = student
+    _note_twins(picks)
+    lines = {student: [line.identity, *line.also] for student, line in known.students.items()}
+    students = dict(known.students)
+    owners: list[_Pick | Enrolled] = [*picks, *missing]
+    for student, identities, who in zip(named, people, owners, strict=True):
+        mine = set(itertools.chain(*people)) - set(identities)  # what is another's now is no longer this one's
+        also = [name for name in dict.fromkeys([*identities[1:], *lines.get(student, [])]) if name not in mine]
+        also = [name for name in also if name != identities[0]]
+        if isinstance(who, _Pick):
+            whole = (who.file.whole if who.file else "") or who.attempt.whole
+            parts = dict.fromkeys(attempt.whole for attempt in who.handed.attempts) if who.handed.parts > 1 else {}
+            others = [name for name in parts if name != who.attempt.whole]
+            students[student] = Known(
+                identity=identities[0], also=also, submission=whole, others=others, people=who.handed.people
+            )
+        else:
+            students[student] = Known(identity=identities[0], also=also, people=[who.person])
+    write_key(key_path, known.model_copy(update={"students": dict(sorted(students.items()))}))
     return Found(
         layout=sorted_.layout,
-        entries=sorted(entries, key=lambda entry: in_order(entry.student)),
-        unmatched=sorted((named[row.identity] for row in missing), key=in_order),
+        entries=sorted(_entries(picks, lab), key=lambda entry: in_order(entry.student)),
+        unmatched=sorted(named[len(picks) :], key=in_order),
         ignored=sorted_.ignored,
+        notes=sorted_.notes,
     )
 
 
-def _matched(
-    handed: Sequence[Handed], roster: Roster | None, remembered: set[str]
-) -> tuple[list[Handed], dict[str, set[int]]]:
-    """Join what the roster says is one student's; return also which rows of the roster each one has."""
-    result: dict[str, Handed] = {}
-    rows: dict[str, set[int]] = {}
-    owners: dict[int, str] = {}
-    for one in handed:
-        matches = [roster.find(person, one.label) for person in one.people] if roster else []
-        found = {number for number in matches if number is not None}
-        team = roster.team([one.label, *(person.name for person in one.people)], sorted(found)) if roster else []
-        if roster is not None and team:
-            found = set(team)
-            one.people = [roster.rows[number].person for number in team]
-            one.identity = f"team:{plain(roster.rows[team[0]].team)}"
-        elif roster is not None:
-            handed_name = one.people[0].name
-            one.people = [
-                person if number is None else person.joined(roster.rows[number].person)
-                for person, number in zip(one.people, matches, strict=True)
-            ]
-            if not found:
-                for attempt in one.attempts:
-                    attempt.notes.append("Nobody on the roster fits it.")
-            elif len(one.people) == 1:
-                number = next(iter(found))
-                if _another(handed_name, roster.rows[number].person.name):
-                    one.attempts[-1].notes.append("Its number is on the roster, with another name: look whose it is.")
-                if one.identity not in remembered and not _is_pseudonym(one.identity):
-                    one.identity = roster.rows[number].identity
-        owner = next((owners[number] for number in found if number in owners), one.identity)
-        if owner in result and (len(one.people) == 1 or team):
-            result[owner].attempts += one.attempts
-            result[owner].earlier += one.earlier
-        else:
-            result[one.identity] = one
-            owner = one.identity
-        rows.setdefault(owner, set()).update(found)
-        owners |= dict.fromkeys(found, owner)
-    return list(result.values()), rows
-
-
-def _another(name: str, listed: str) -> bool:
-    """Tell whether two names have no word in common; Canvas writes smithbob for Smith, Bob."""
-    return bool(name and listed) and not any(plain(word) in plain(name) for word in re.split(r"[\s,]+", listed) if word)
-
-
-def _is_pseudonym(identity: str) -> bool:
-    return identity.startswith("folder:s") and identity[8:].isdecimal() and len(identity) >= 11
-
-
-def _due(one: Handed, rows: dict[str, set[int]], roster: Roster | None, deadline: datetime | None) -> datetime | None:
-    """This student's deadline; a group has the latest of its members'."""
-    given = [roster.rows[number].due for number in rows.get(one.identity, ())] if roster else []
+def _due(
+    one: Handed, roster: Roster | None, deadline: datetime | None, overrides: Sequence[Override]
+) -> datetime | None:
+    """This student's deadline; a group has the latest of its members'. A decision about one student stands."""
+    for override in reversed(overrides):
+        if override.extension is not None and is_about(override.student, one.known_as, one.people):
+            return override.extension.astimezone(UTC)
+    given = [roster.rows[number].due for number in one.rows] if roster else []
     extensions = [due for due in given if due is not None]
     dues = [*extensions, *([deadline.astimezone(UTC)] if deadline else [])]
     return max(dues, default=None)
 
 
-def _picked(one: Handed, lab: Lab, due: datetime | None, sources: Sources) -> _Pick:
+def _picked(one: Handed, lab: Lab, due: datetime | None, sources: Sources, slow: dict[str, str]) -> _Pick:
     """Choose the attempt and the file that count; say so where there was a choice."""
 
     def is_late(attempt: Attempt) -> bool:
@@ -157,10 +144,10 @@ def _picked(one: Handed, lab: Lab, due: datetime | None, sources: Sources) -> _P
     ordered = sorted(one.attempts, key=lambda a: (a.submitted_at or datetime.min.replace(tzinfo=UTC), a.order, a.whole))
     in_time = [attempt for attempt in ordered if not is_late(attempt)]
     attempt = (in_time or ordered)[-1]
+    known = all(a.submitted_at is not None or any(a.order) for a in ordered)
     pick = _Pick(one, attempt, due, is_late(attempt), attempts=len(ordered) + one.earlier)
     pick.notes += attempt.notes
     if len(ordered) > 1:
-        known = all(a.submitted_at is not None or any(a.order) for a in ordered)
         last = "the last before the deadline" if in_time and len(in_time) < len(ordered) else "the last"
         says = (
             f"counts: {shown_name(attempt)}"
@@ -170,9 +157,17 @@ def _picked(one: Handed, lab: Lab, due: datetime | None, sources: Sources) -> _P
         pick.notes.append(f"{len(ordered)} attempts; {last} {says}.")
     elif one.earlier:
         pick.notes.append(f"Attempt {pick.attempts}; earlier ones are not in the export.")
+    seen = _seen(ordered if one.parts > 1 else [attempt], lab)
+    budget = _Budget()
     try:
-        pick.file, others = _chosen(attempt.files, lab)
+        if seen in slow:
+            raise SubmissionError("unsafe_archive", slow[seen])
+        if one.parts > 1 and not known:
+            _refuse_two(ordered, lab, budget)
+        pick.file, others = _chosen(attempt.files, lab, budget)
         source = pick.file.member.source()
+        if _looks_like_a_notebook(source):
+            raise SubmissionError("notebook", _is_notebook(pick.file.filename, f"{lab.id}.py"))
         parse(source, pick.file.filename)
         if pick.file.filename != f"{lab.id}.py":
             pick.notes.append(f"{pick.file.filename} was taken as {lab.id}.py.")
@@ -186,7 +181,40 @@ def _picked(one: Handed, lab: Lab, due: datetime | None, sources: Sources) -> _P
             pick.notes.append("It is the lab's starter, unchanged.")
     except SubmissionError as error:
         pick.problem = Problem(kind=error.kind, message=str(error), line=error.line)
+        if budget.spent:
+            slow[seen] = str(error)
     return pick
+
+
+def _seen(attempts: Sequence[Attempt], lab: Lab) -> str:
+    """Return a digest of what is there to look through, without reading it."""
+    files = [[*file.member.parts, *map(str, file.member.stamp)] for attempt in attempts for file in attempt.files]
+    return source_digest(json.dumps([lab.id, *files]).encode("utf-8", "surrogatepass"))
+
+
+class _Budget:
+    """How much of this machine's time one student's files may take before they are read."""
+
+    def __init__(self) -> None:
+        self._end = time.process_time() + MAX_SECONDS
+        self.spent = False
+
+    def spend(self) -> None:
+        if time.process_time() > self._end:
+            self.spent = True
+            says = (
+                f"looking for the file took more than {MAX_SECONDS:g} s of computing; hand in the Python file itself."
+            )
+            raise SubmissionError("unsafe_archive", says)
+
+
+def _refuse_two(attempts: Sequence[Attempt], lab: Lab, budget: _Budget) -> None:
+    """Raise SubmissionError where members of a team handed in different files, and nobody says which is the newest."""
+    found = [_chosen(attempt.files, lab, budget)[0].member.source() for attempt in attempts if attempt.files]
+    if len(set(found)) > 1:
+        names = ", ".join(sorted(attempt.shown for attempt in attempts))
+        says = f"members of one team handed in different files, and no time is known: {names}. Keep one of them."
+        raise SubmissionError("several", says)
 
 
 def shown_name(attempt: Attempt) -> str:
@@ -194,25 +222,29 @@ def shown_name(attempt: Attempt) -> str:
     return attempt.submitted_at.isoformat(timespec="minutes") if attempt.submitted_at else attempt.shown
 
 
-def _chosen(files: Sequence[File], lab: Lab) -> tuple[File, list[File]]:
+def _chosen(files: Sequence[File], lab: Lab, budget: _Budget) -> tuple[File, list[File]]:
     """Return the file to grade and the others that could have been meant; SubmissionError where none is.
 
     By name first, then by what it defines: a file called homework.py is still somebody's work.
     """
-    files, trouble = _opened(files)
+    files, trouble = _opened(files, budget)
     wanted = f"{lab.id}.py"
     python = [file for file in files if re.search(r"\.py(\.txt)?\Z", file.filename, re.IGNORECASE)]
     named = [file for file in python if lab.id in file.filename.lower()]
+    notebooks = [file for file in files if file.filename.lower().endswith(".ipynb")]
+    if notebooks and not named and not _defining(python, lab, budget):
+        raise SubmissionError("notebook", _is_notebook(notebooks[0].filename, wanted))
     ways: Sequence[Callable[[], list[File]]] = (
         lambda: [file for file in python if file.filename.lower() == wanted],
         lambda: named,
-        lambda: _defining(python, lab) or (python if len(python) == 1 else []),
+        lambda: _defining(python, lab, budget) or (python if len(python) == 1 else []),
     )
     for way in ways:
         candidates = way()
         readable = [file for file in candidates if file.member.refused is None]
-        if len(readable) == 1 or (readable and _alike(readable)):
-            rivals = [file for file in named if file not in candidates and not _alike([file, readable[0]])]
+        if len(readable) == 1 or (readable and _alike(readable, budget)):
+            rivals = [file for file in named[:MAX_CANDIDATES] if file not in candidates]
+            rivals = [file for file in rivals if not _alike([file, readable[0]], budget)]
             return readable[0], rivals
         if readable:
             return _newest(readable, lab)
@@ -224,19 +256,38 @@ def _chosen(files: Sequence[File], lab: Lab) -> tuple[File, list[File]]:
     if not names:
         raise SubmissionError("missing", f"no {wanted} was handed in.")
     listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-    notebook = any(name.lower().endswith(".ipynb") for name in names)
-    advice = f"Save the notebook as a Python file, {wanted}" if notebook else f"Hand in {wanted} itself"
-    raise SubmissionError("missing", f"no {wanted} was handed in, but {listed}. {advice}.")
+    raise SubmissionError("missing", f"no {wanted} was handed in, but {listed}. Hand in {wanted} itself.")
 
 
-def _opened(files: Sequence[File]) -> tuple[list[File], list[SubmissionError]]:
+def _is_notebook(name: str, wanted: str) -> str:
+    return f"{name} is a notebook, which is not graded. Save it as a Python file, {wanted}."
+
+
+def _looks_like_a_notebook(source: bytes) -> bool:
+    """Tell whether a file is a notebook, whatever it is called: JSON with cells."""
+    head = source.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+    if head != b"{" or b'"cells"' not in source:
+        return False
+    try:
+        found = json.loads(source)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and isinstance(found.get("cells"), list)
+
+
+def _opened(files: Sequence[File], budget: _Budget) -> tuple[list[File], list[SubmissionError]]:
     """Look into archives, one level deep."""
     found: list[File] = []
     trouble: list[SubmissionError] = []
     for file in files:
+        if file.member.is_other_archive:
+            says = f"{file.filename} is an archive of a kind that is not read; hand in the Python file itself."
+            trouble.append(SubmissionError("bad_archive", says))
+            continue
         if not file.member.is_archive:
             found.append(file)
             continue
+        budget.spend()
         try:
             inside = archives.inner(file.member)
         except SubmissionError as error:
@@ -245,7 +296,7 @@ def _opened(files: Sequence[File]) -> tuple[list[File], list[SubmissionError]]:
         for member in inside:
             if member.is_junk or member.is_folder:
                 continue
-            if member.is_archive:
+            if member.is_archive or member.is_other_archive:
                 says = f"{member.name} is an archive within an archive; hand in the Python file itself."
                 trouble.append(SubmissionError("bad_archive", says))
             else:
@@ -253,10 +304,11 @@ def _opened(files: Sequence[File]) -> tuple[list[File], list[SubmissionError]]:
     return sorted(found, key=lambda file: file.member.parts), trouble
 
 
-def _defining(python: Sequence[File], lab: Lab) -> list[File]:
+def _defining(python: Sequence[File], lab: Lab, budget: _Budget) -> list[File]:
     tasks = {task.id for task in lab.tasks}
     found = []
     for file in python[:MAX_CANDIDATES]:
+        budget.spend()
         try:
             definitions = parse(file.member.source(), file.filename).definitions
         except SubmissionError:
@@ -266,11 +318,17 @@ def _defining(python: Sequence[File], lab: Lab) -> list[File]:
     return found
 
 
-def _alike(files: Sequence[File]) -> bool:
-    try:
-        return len({file.member.source() for file in files[:MAX_CANDIDATES]}) == 1 and len(files) <= MAX_CANDIDATES
-    except SubmissionError:
+def _alike(files: Sequence[File], budget: _Budget) -> bool:
+    if len(files) > MAX_CANDIDATES:
         return False
+    found = set()
+    for file in files:
+        budget.spend()
+        try:
+            found.add(file.member.source())
+        except SubmissionError:
+            return False
+    return len(found) == 1
 
 
 def _newest(files: Sequence[File], lab: Lab) -> tuple[File, list[File]]:
@@ -284,7 +342,7 @@ def _newest(files: Sequence[File], lab: Lab) -> tuple[File, list[File]]:
     raise SubmissionError("several", f"several files could be the submission: {names}. Keep one, named {lab.id}.py.")
 
 
-def _note_twins(picks: Sequence[_Pick], named: dict[str, str]) -> None:
+def _note_twins(picks: Sequence[_Pick]) -> None:
     """Say whose file is the same, byte for byte; everybody's unchanged starter is not a twin."""
     same: dict[str, list[_Pick]] = {}
     for pick in picks:
@@ -292,12 +350,12 @@ def _note_twins(picks: Sequence[_Pick], named: dict[str, str]) -> None:
             same.setdefault(pick.source, []).append(pick)
     for group in same.values():
         for pick in group:
-            others = sorted((named[other.handed.identity] for other in group if other is not pick), key=in_order)
+            others = sorted((other.student for other in group if other is not pick), key=in_order)
             if others:
                 pick.notes.append(f"The same file, byte for byte, as {', '.join(others)}.")
 
 
-def _entries(picks: Sequence[_Pick], named: dict[str, str], lab: Lab) -> list[Entry]:
+def _entries(picks: Sequence[_Pick], lab: Lab) -> list[Entry]:
     entries, taken = [], set()
     for pick in picks:
         name = base = (pick.file.shown if pick.file else "") or pick.attempt.shown
@@ -309,7 +367,7 @@ def _entries(picks: Sequence[_Pick], named: dict[str, str], lab: Lab) -> list[En
         entries.append(
             Entry(
                 submission=name,
-                student=named[pick.handed.identity],
+                student=pick.student,
                 filename=pick.file.filename if pick.file else f"{lab.id}.py",
                 source=pick.source,
                 problem=pick.problem,

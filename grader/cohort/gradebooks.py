@@ -10,7 +10,7 @@ import io
 import re
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,6 +19,8 @@ from grader.cohort.roster import Directory, Key, Person, is_no_student
 from grader.cohort.sheets import Sheet, plain
 from grader.errors import UsageError
 from grader.results import CheckResult, for_student
+
+_CANVAS_NAME = re.compile(r"(LATE_)?.+?(_LATE)?_[A-Za-z0-9]+_\d+_(?!(?:.*_)?\d+_\d+_)(?!\d+_)")
 
 
 @dataclass(frozen=True)
@@ -30,16 +32,23 @@ class Filled:
     left: int  # rows of the gradebook that nothing was handed in for; they stay as they were
     homeless: list[str]  # students with a grade who are not in the gradebook
     notes: list[str]
+    column: str = ""  # the heading of what was filled in
+    changes: list[tuple[str, str, str]] = field(default_factory=list)  # whose row, what it held, what it holds
+    kept: int = 0  # rows that held something else and were left alone
 
 
-def fill_canvas(template: bytes, name: str, rows: Sequence[Row], key: Key, column: str) -> Filled:
-    """Fill in a gradebook that Canvas exported: who is who, and the one column `column`, its name or its number.
+def fill_canvas(
+    template: bytes, name: str, rows: Sequence[Row], key: Key, *columns: str, overwrite: bool = False
+) -> Filled:
+    """Fill in a gradebook that Canvas exported: who is who, and the one column that is called one of `columns`.
+
+    A cell that holds something already is left alone, and counted, unless `overwrite`.
 
     Other assignments' columns are left out: Canvas overwrites whatever it finds, also what has changed since.
     """
     sheet = Sheet.parse(template, name)
     header = sheet.header()
-    target = _canvas_column(header, column, name)
+    target = _canvas_column(header, columns, name)
     # Canvas translates headings, so the place counts: Student and ID come first, identity ends at the assignments.
     first = next(number for number, heading in enumerate(header) if re.search(r"\(\d+\)\Z", heading))
     students = {}
@@ -50,12 +59,12 @@ def fill_canvas(template: bytes, name: str, rows: Sequence[Row], key: Key, colum
         elif not is_no_student(sheet.value(line, 0)):
             students[line] = _canvas_person(sheet, line, first)
     maximum = next((value for line in points if (value := _number(sheet.value(line, target)))), None)
-    filled = _filled(sheet, students, target, rows, key, maximum, _mark(sheet, points, target))
+    filled = _filled(sheet, students, target, rows, key, maximum, _mark(sheet, points, target), overwrite)
     sheet.keep([*range(first), target])
-    return Filled(sheet.render(), *filled)
+    return replace(filled, data=sheet.render())
 
 
-def fill_moodle(template: bytes, name: str, rows: Sequence[Row], key: Key) -> Filled:
+def fill_moodle(template: bytes, name: str, rows: Sequence[Row], key: Key, *, overwrite: bool = False) -> Filled:
     """Fill in Moodle's grading worksheet; every byte but the grades stays.
 
     Headings are in the teacher's language, so places and contents count: the maximum is the column that says the same
@@ -70,8 +79,8 @@ def fill_moodle(template: bytes, name: str, rows: Sequence[Row], key: Key) -> Fi
         )
     maximum = _number(sheet.value(next(iter(students)), target + 1))
     mark = _mark(sheet, list(students), target + 1)
-    filled = _filled(sheet, students, target, rows, key, maximum, mark)
-    return Filled(sheet.render(), *filled)
+    filled = _filled(sheet, students, target, rows, key, maximum, mark, overwrite)
+    return replace(filled, data=sheet.render())
 
 
 def write_feedback(
@@ -81,13 +90,14 @@ def write_feedback(
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for row in rows:
             known = key.students.get(row.student)
-            name = known.submission if known and known.submission else row.student
-            if layout == "canvas" and (found := re.match(r"[^_]+_(?:LATE_)?[^_]+_\d+_", name)):
-                member = f"{found[0]}report.html"  # Canvas finds the submission by the two numbers
-            else:
-                member = f"{name}/report.html"
-            # The time of a member is fixed: the same grades make the same archive.
-            archive.writestr(zipfile.ZipInfo(member), page(row), zipfile.ZIP_DEFLATED)
+            names = [known.submission or row.student, *known.others] if known else [row.student]
+            for name in names:  # of a team, each under the name of their own
+                if layout == "canvas" and (found := _CANVAS_NAME.match(name)):
+                    member = f"{found[0]}report.html"  # Canvas finds the submission by the two numbers
+                else:
+                    member = f"{name}/report.html"
+                # The time of a member is fixed: the same grades make the same archive.
+                archive.writestr(zipfile.ZipInfo(member), page(row), zipfile.ZIP_DEFLATED)
 
 
 def gradescope(row: Row) -> dict[str, Any]:
@@ -185,12 +195,16 @@ def csv_bytes(lines: Iterable[Sequence[Any]], *, bom: bool = False) -> bytes:
     return text.getvalue().encode("utf-8-sig" if bom else "utf-8")
 
 
+# Where a spreadsheet's separator is another than ours, what follows one inside a text begins a cell of its own.
+_FORMULA = re.compile(r"(\A|(?<=[;\t|]))(\s*)(?=[=+\-@])")
+
+
 def _guarded(cell: Any) -> Any:
-    """Keep a spreadsheet from running a text as a formula, and every record on one line."""
+    """Keep a spreadsheet from running a text, or a part of it, as a formula, and every record on one line."""
     if not isinstance(cell, str):
         return cell
-    cell = re.sub(r"[\r\n]+", " ", cell)
-    return f"'{cell}" if cell.lstrip().startswith(("=", "+", "-", "@", "\t")) or cell.startswith("\t") else cell
+    cell = _FORMULA.sub(r"'\2", re.sub(r"[\r\n]+", " ", cell))
+    return f"'{cell}" if cell.startswith("\t") else cell
 
 
 def _message(check: CheckResult) -> str:
@@ -203,24 +217,22 @@ def _people(key: Key, student: str) -> list[Person]:
     return (known.people if known else []) or [Person()]
 
 
-def _canvas_column(header: Sequence[str], column: str, name: str) -> int:
+def _canvas_column(header: Sequence[str], columns: Sequence[str], name: str) -> int:
+    """Return the column that is called exactly one of `columns`, by its name or its number."""
     assignments = {number: heading for number, heading in enumerate(header) if re.search(r"\(\d+\)\Z", heading)}
     if not assignments or min(assignments) < 2:
         raise UsageError(f"{name} is no gradebook of Canvas: it has no column like 'lab01 (12345)'.")
-    wanted = column.strip()
-    for test in (
-        lambda text: text == wanted or text.endswith(f"({wanted})"),
-        lambda text: plain(re.sub(r"\(\d+\)\Z", "", text)) == plain(wanted),
-        lambda text: plain(text).startswith(plain(wanted)),
-    ):
-        found = [number for number, heading in assignments.items() if test(heading)]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            break
+    several = False
+    for wanted in columns:
+        exact = [n for n, text in assignments.items() if text == wanted.strip() or text.endswith(f"({wanted.strip()})")]
+        named = [n for n, text in assignments.items() if plain(re.sub(r"\(\d+\)\Z", "", text)) == plain(wanted)]
+        for found in (exact, named):
+            if len(found) == 1:
+                return found[0]
+            several = several or len(found) > 1
     listed = ", ".join(repr(heading) for heading in assignments.values())
-    says = "fits several columns" if found else "is none of its columns"
-    raise UsageError(f"{name}: {column!r} {says}; name one of {listed}.")
+    says = "fits several columns" if several else "is none of its columns"
+    raise UsageError(f"{name}: {columns[0]!r} {says}; say which with --column: one of {listed}.")
 
 
 def _canvas_person(sheet: Sheet, row: int, identity: int) -> Person:
@@ -266,13 +278,15 @@ def _filled(
     key: Key,
     maximum: float | None,
     mark: str,
-) -> tuple[int, int, list[str], list[str]]:
-    """Put the grades into the sheet: how many, how many rows were left, who has no row, what to know."""
+    overwrite: bool,
+) -> Filled:
+    """Put the grades into the sheet: which cells changed, who has no row, what to know."""
     ours = [(row, person) for row in rows for person in _people(key, row.student)]
     directory = Directory(person for _, person in ours)
     placed: set[int] = set()
     notes: list[str] = []
-    filled = 0
+    filled = kept = 0
+    changes = []
     for line, person in students.items():
         found = directory.find(person)
         if found is None:
@@ -286,13 +300,23 @@ def _filled(
             notes.append(f"{row.student} has no grade yet, and the row stays as it was: {row.problem.message}")
             continue
         share = maximum / row.score.possible if maximum and row.score.possible else 1.0
-        sheet.put(line, target, f"{round(row.final * share, 2):.10g}".replace(".", mark))
+        value = f"{round(row.final * share, 2):.10g}".replace(".", mark)
+        held = sheet.value(line, target).strip()
+        if held not in ("", "-") and _number(held) != _number(value) and not overwrite:
+            kept += 1  # a person's own decision, or EX
+            continue
         filled += 1
+        if held != value:
+            changes.append((person.name or person.lms, held, value))
+            sheet.put(line, target, value)
     possible = {row.score.possible for row in rows if row.score.possible}
     if maximum and possible and possible != {maximum}:
         notes.append(f"The gradebook's maximum is {maximum:g}; points were scaled to it.")
     homeless = dict.fromkeys(row.student for number, (row, _) in enumerate(ours) if number not in placed)
-    return filled, len(students) - filled, list(homeless), notes
+    if kept:
+        notes.append(f"{kept} rows hold another grade already, and stay as they were; --overwrite changes them.")
+    left = len(students) - filled
+    return Filled(b"", filled, left, list(homeless), notes, sheet.header()[target], changes, kept)
 
 
 def _number(text: str) -> float | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, tzinfo
@@ -14,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from grader.cohort import archives
 from grader.cohort.archives import MAX_INNER_BYTES, Member
 from grader.cohort.records import Layout
 from grader.cohort.roster import Person
@@ -23,16 +26,32 @@ from grader.text import clean_name
 METADATA = "submission_metadata.yml"
 MAX_METADATA = 64 << 20  # Gradescope puts every result of every attempt into it
 
+# Canvas takes numbers that stand between two underscores out of a file's name, so the last two in a row are its own:
+# the user's, or the group's, and the file's. Whatever stands before them is the name, which may hold numbers.
 _CANVAS = re.compile(
-    r"(?P<name>[^_]+)_(?:(?P<late>LATE)_)?(?P<uid>\d+)_(?P<sub>\d+)_(?P<stem>.+?)(?:-(?P<again>\d+))?(?P<ext>\.\w+)?"
+    r"(?P<name>.+?)(?P<late>_LATE)?_(?P<uid>\d+)_(?P<sub>\d+)_(?P<stem>(?!(?:.*_)?\d+_\d+_)(?!\d+_).+?)(?:-(?P<again>\d+))?"
+    r"(?P<ext>\.\w+)?"
 )
 _CANVAS_ANONYMOUS = re.compile(
-    r"(?P<name>anon)_(?:(?P<late>LATE)_)?(?P<uid>\w{5})_(?P<sub>\d+)_(?P<stem>.+?)(?:-(?P<again>\d+))?(?P<ext>\.\w+)?"
+    r"(?P<late>LATE_)?(?P<name>anon)(?P<late2>_LATE)?_(?P<uid>[A-Za-z0-9]{5})_(?P<sub>\d+)_(?P<stem>.+?)"
+    r"(?:-(?P<again>\d+))?(?P<ext>\.\w+)?"
 )
-_MOODLE = re.compile(r"(?P<name>.+)_(?P<pid>\d+)_assignsubmission_(?P<plugin>file|onlinetext)_?(?P<rest>.*)", re.S)
-_BRIGHTSPACE = re.compile(
-    r"(?P<uid>\d+)-(?P<rest>\d+) - (?P<name>.+) - (?P<when>\w{3,9} \d{1,2}, \d{4} \d{1,2}:?\d{2} [AP]M)"
+_CANVAS_TYPED = re.compile(
+    r"(?P<late0>LATE_)?(?P<name>.+?)(?P<late>_LATE)?_(?P<uid>\d+|(?<=anon_)[A-Za-z0-9]{5})_(?P<kind>text|link)\.html"
 )
+# From the left: what follows the first of these is a file's name, and the student's own word.
+_MOODLE = re.compile(r"(?P<name>.+?)_(?P<pid>\d+)_assignsubmission_(?P<plugin>file|onlinetext)_?(?P<rest>.*)", re.S)
+# What Moodle calls somebody whose name is not shown.
+_PARTICIPANT = re.compile(
+    r"(participa?nte?|partecipante|teilnehmer(/-?in)?|teilnehmende|deelnemer|deltager|deltagare|deltaker|osallistuja"
+    r"|uczestnik|ú?u?častník|účastník|résztvevő|katılımcı|участник|учасник|参加者|参与者|參與者|참가자)",
+    re.IGNORECASE,
+)
+_GROUP = re.compile(r"(?P<group>.+)-(?P<name>[^-]+ .+)")
+# The time is in the teacher's language, with a clock of 12 or 24 hours; what all have is a year.
+_BRIGHTSPACE = re.compile(r"(?P<uid>\d+)-(?P<rest>\d+) - (?P<name>.+) - (?P<when>(?=.*\b\d{4}\b).+)")
+_SAKAI = re.compile(r"(?P<name>[^()]+)\((?P<eid>[^()]+)\)")
+_ATTACHED = "submission attachment(s)"
 _TAG = re.compile(
     r"submit/(\d{4})-?(\d\d)-?(\d\d)T(\d\d)[-:]?(\d\d)[-:]?(\d\d)(?:\.\d+)?Z?-(?P<commit>[0-9a-f]{7,40})\Z"
 )
@@ -70,6 +89,10 @@ class Handed:
     people: list[Person]
     attempts: list[Attempt]
     label: str = ""  # a folder's name, which may be any of a student's identifiers
+    group: str = ""  # what stands before the label, where that may be a group and may be the first half of a name
+    parts: int = 1  # how many handed in, of a team
+    rows: set[int] = field(default_factory=set)  # of the class list, once that is known
+    known_as: list[str] = field(default_factory=list)  # what else the key file may know it by
     earlier: int = 0  # attempts that the LMS counts but did not export
 
 
@@ -80,26 +103,39 @@ class Sorted:
     layout: Layout
     handed: list[Handed]
     ignored: list[str]
+    notes: list[str] = field(default_factory=list)
 
 
-def sort(members: Sequence[Member], path: Path, layout: str, lab_id: str, zone: tzinfo | None) -> Sorted:
+def sort(
+    members: Sequence[Member],
+    path: Path,
+    layout: str,
+    lab_id: str,
+    zone: tzinfo | None,
+    stack: contextlib.ExitStack,
+    trust_tags: bool = False,
+) -> Sorted:
     """Detect the layout where it is "auto", and group the members by student.
 
-    `zone` is the time zone of times that an LMS writes without one (Brightspace's folder names).
+    `zone` is the time zone of times that an LMS writes without one (Brightspace's folder names). `trust_tags`: a server
+    makes the `submit/` tags of clones, and no student can. An export inside an export stays open as long as `stack`.
     """
     ignored = [str(m.refused) for m in members if m.leads_out]
-    members = [m for m in members if not m.leads_out]
-    members, wrapper = _unwrapped(members)
-    root = path.joinpath(*wrapper) if path.is_dir() else None
+    ignored += [f"{clean_name(m.parts[-2])}: results that `grade cohort` wrote" for m in members if m.ours]
+    members = [m for m in members if not m.ours]
+    members, wrapper = _unwrapped([m for m in members if not m.leads_out], lab_id, ignored, stack)
+    notes = [f"looked through {'/'.join(clean_name(name) for name in wrapper)}"] if wrapper else []
+    root = path.joinpath(*wrapper) if path.is_dir() and not any(name.endswith(".zip") for name in wrapper) else None
     ignored += sorted({clean_name(m.parts[0]) for m in members if m.below_top_junk})
     # Junk inside a student's folder is left out without a word: nobody wants 300 lines about .DS_Store. Where there is
     # nothing else, the folder stays: a student without a file.
     members = [m.marker() if m.is_junk else m for m in members if not m.below_top_junk]
     tops = {m.parts[0] for m in members}
-    found = _detected(members, tops, root, lab_id) if layout == "auto" else layout
+    slug = _slug(tops, [*reversed(wrapper), path.stem if path.is_file() else path.name], lab_id)
+    found = _detected(members, tops, root, slug) if layout == "auto" else layout
     match found:
         case "canvas":
-            handed = _canvas(members)
+            handed = _canvas(members, ignored)
         case "moodle":
             handed = _moodle(members, ignored)
         case "gradescope":
@@ -107,16 +143,28 @@ def sort(members: Sequence[Member], path: Path, layout: str, lab_id: str, zone: 
         case "brightspace":
             handed = _brightspace(members, ignored, zone)
         case "classroom" | "git":
-            handed = _repositories(members, root, lab_id, wrapper, ignored, found == "classroom")
+            handed = _repositories(members, root, (slug or "") if found == "classroom" else "", ignored, trust_tags)
+        case "sakai":
+            handed = _sakai(members, ignored)
         case "folders":
             handed = _folders(members, ignored)
         case _:
             raise UsageError(f"there is no layout {layout!r}.")
-    return Sorted(found, handed, ignored)
+    return Sorted(found, handed, ignored, notes)
 
 
-def _unwrapped(members: Sequence[Member]) -> tuple[list[Member], tuple[str, ...]]:
-    """Step into a folder that holds everything else: `assignment_9100_export/`, `lab01-submissions/`.
+# What people and systems call a folder or an archive of a whole class.
+_OF_A_CLASS = re.compile(
+    r"(all[ _-]?)?(bulk[ _-]?)?(submissions?|downloads?|exports?|assignments?|uploads?|abgaben?|entregas?|rendus?)"
+    r"([ _-]?\d+|\(\d+\))?",
+    re.IGNORECASE,
+)
+
+
+def _unwrapped(
+    members: Sequence[Member], lab_id: str, ignored: list[str], stack: contextlib.ExitStack
+) -> tuple[list[Member], tuple[str, ...]]:
+    """Step into a folder or a zip file that holds everything else: `assignment_9100_export/`, `submissions/`.
 
     The only student's own folder is no wrapper: a wrapper holds folders, or files whose names an LMS made.
     """
@@ -124,25 +172,78 @@ def _unwrapped(members: Sequence[Member]) -> tuple[list[Member], tuple[str, ...]
     wrapper: tuple[str, ...] = ()
     while True:
         real = [m for m in members if not m.is_junk]
-        tops = {m.parts[0] for m in real}
-        if len(tops) != 1 or any(len(m.parts) < 2 for m in real) or _of_an_lms(next(iter(tops))):
+        # What lies beside it and is nobody's work, a list or a page of the LMS, does not count.
+        beside = {m.parts[0] for m in real if len(m.parts) == 1 and not m.is_work and m.parts[0] != METADATA}
+        tops = {m.parts[0] for m in real} - beside
+        if len(tops) != 1 or _of_an_lms(top := next(iter(tops))):
             return members, wrapper
-        inside = [m.parts[1] for m in real if len(m.parts) == 2 and m.parts[1]]
-        if not all(name == METADATA or _of_an_lms(name) or name.endswith(".zip") for name in inside):
-            return members, wrapper
-        if len({m.parts[1] for m in real}) < 2 and not any(_of_an_lms(m.parts[1]) for m in real):
-            return members, wrapper  # s017/mine/lab01.py: one folder in one folder
-        top = next(iter(tops))
+        own = [m for m in real if m.parts[0] == top]
+        if len(own) == 1 and len(own[0].parts) == 1:
+            inside = archives.wrapped(own[0], stack) if own[0].is_archive else None
+            if inside is None or not _holds_class(inside, top, lab_id):
+                return members, wrapper
+        else:
+            inside = [m.below(1) for m in members if m.parts[0] == top and len(m.parts) > 1]
+            if any(len(m.parts) == 1 for m in own) or not _is_class(inside, top, lab_id):
+                return members, wrapper
+        ignored += sorted(clean_name(name) for name in beside)
         wrapper += (top,)
-        members = [m.below(1) for m in members if m.parts[0] == top and len(m.parts) > 1]
+        ignored += [str(m.refused) for m in inside if m.leads_out]
+        members = [m for m in inside if not m.leads_out]
+
+
+def _holds_class(inside: Sequence[Member], top: str, lab_id: str) -> bool:
+    """Tell whether an archive within an archive is a class, or a folder that is one."""
+    tops = {m.parts[0] for m in inside if not m.below_top_junk}
+    if len(tops) == 1 and all(len(m.parts) > 1 for m in inside) and not _is_class(inside, top, lab_id):
+        return _is_class([m.below(1) for m in inside], next(iter(tops)), lab_id)
+    return _is_class(inside, top, lab_id)
+
+
+def _is_class(inside: Sequence[Member], top: str, lab_id: str) -> bool:
+    """Tell whether what lies in the folder or archive `top` is a class, and not one student's work."""
+    real = [m for m in inside if not m.is_junk and m.parts != ("",)]
+    tops = {m.parts[0] for m in real}
+    if any(name == METADATA or _of_an_lms(name) for name in tops):
+        return True
+    loose = [m for m in real if len(m.parts) == 1]
+    folders = tops - {m.parts[0] for m in loose}
+    code = [m for m in loose if m.is_work and not (m.is_archive or m.is_other_archive)]
+    packed = {m.parts[0] for m in loose if m.is_archive or m.is_other_archive}
+    if code:  # one student's files, unless the name says that they are a class's
+        named = any(lab_id in m.parts[0].lower() for m in code)
+        stem = re.sub(r"\.\w+\Z", "", top)
+        return len(code) + len(packed) + len(folders) > 1 and not named and _OF_A_CLASS.fullmatch(stem) is not None
+    if loose and not packed:  # beside a README or a table of grades: folders with work in them
+        folders = {m.parts[0] for m in real if len(m.parts) > 1 and m.is_work}
+    if len(folders) + len(packed) == 1 and not packed:
+        return any(_SAKAI.fullmatch(name) for name in folders)
+    return len(folders) + len(packed) > 1
 
 
 def _of_an_lms(name: str) -> bool:
-    patterns = (_CANVAS, _CANVAS_ANONYMOUS, _MOODLE, _BRIGHTSPACE)
+    patterns = (_CANVAS, _CANVAS_ANONYMOUS, _CANVAS_TYPED, _MOODLE, _BRIGHTSPACE)
     return any(pattern.fullmatch(name) for pattern in patterns) or bool(re.fullmatch(r"submission_\d+", name))
 
 
-def _detected(members: Sequence[Member], tops: set[str], root: Path | None, lab_id: str) -> str:
+def _slug(tops: set[str], names: Sequence[str], lab_id: str) -> str | None:
+    """Return what GitHub Classroom put before every user's name, with its hyphen; None where these are not its folders.
+
+    It is believed only where all folders share it and each has another name behind it.
+    """
+    folders = {top for top in tops if lab_id in top.lower()}
+    if not folders:
+        return None
+    candidates = [f"{name.removesuffix('-submissions')}-" for name in names]
+    if found := re.match(rf".*?{re.escape(lab_id)}[^-]*-", min(folders), re.IGNORECASE):
+        candidates.append(found[0])
+    for slug in candidates:
+        if all(name.casefold().startswith(slug.casefold()) and len(name) > len(slug) for name in folders):
+            return slug
+    return None
+
+
+def _detected(members: Sequence[Member], tops: set[str], root: Path | None, slug: str | None) -> str:
     files = {m.parts[0] for m in members if len(m.parts) == 1}
 
     def most(names: Iterable[str], *patterns: re.Pattern[str]) -> bool:
@@ -153,14 +254,16 @@ def _detected(members: Sequence[Member], tops: set[str], root: Path | None, lab_
         return "gradescope"
     if tops and most(tops, _MOODLE):
         return "moodle"
-    if tops and most(tops, _CANVAS, _CANVAS_ANONYMOUS):
+    if tops and most(tops, _CANVAS, _CANVAS_ANONYMOUS, _CANVAS_TYPED):
         return "canvas"
     if tops - files and most(tops - files, _BRIGHTSPACE):
         return "brightspace"
     folders = tops - files
-    prefixed = [name for name in folders if re.match(rf".*{lab_id}[^-]*-.", name, re.IGNORECASE)]
-    if folders and len(prefixed) == len(folders):
+    if folders and slug is not None and all(name.casefold().startswith(slug.casefold()) for name in folders):
         return "classroom"
+    attached = {m.parts[0] for m in members if len(m.parts) > 2 and m.parts[1].casefold() == _ATTACHED}
+    if attached and most(folders, _SAKAI):
+        return "sakai"
     if root is not None and 2 * sum((root / name / ".git").is_dir() for name in folders) > len(folders) > 0:
         return "git"
     return "folders"
@@ -185,33 +288,44 @@ def _folders(members: Sequence[Member], ignored: list[str]) -> list[Handed]:
     alone = {top for top, group in groups.items() if len(group[0].parts) == 1}
     handed = []
     for top, group in groups.items():
-        code = re.search(r"\.(py|ipynb|zip)\Z", top, re.IGNORECASE)
-        if top in alone and len(alone) < len(groups) and not code and group[0].refused is None:
+        if top in alone and len(alone) < len(groups) and not group[0].is_work and group[0].refused is None:
             ignored.append(clean_name(top))
         else:
             handed.append(_folder(top, group))
     return handed
 
 
+def stem(name: str) -> str:
+    """Return a file's name without what says its kind: s001.tar.gz and s001.py are s001's."""
+    return re.sub(r"\.(py(\.txt)?|ipynb|zip|tar(\.\w+)?|tgz|rar|7z|gz)\Z", "", name, flags=re.IGNORECASE)
+
+
 def _folder(name: str, members: list[Member], note: str = "") -> Handed:
     attempt = Attempt(name, clean_name(name), _inside(members), notes=[note] if note else [])
-    label = re.sub(r"\.(py|zip)\Z", "", name) if len(members[0].parts) == 1 else name
+    label = stem(name) if len(members[0].parts) == 1 else name
     return Handed(f"folder:{name}", [Person()], [attempt], label)
 
 
-def _canvas(members: Sequence[Member]) -> list[Handed]:
+def _canvas(members: Sequence[Member], ignored: list[str]) -> list[Handed]:
     handed: dict[str, Handed] = {}
     for top, group in _by_top(members).items():
-        found = _CANVAS.fullmatch(top) or _CANVAS_ANONYMOUS.fullmatch(top)
+        typed = _CANVAS_TYPED.fullmatch(top)
+        found = _CANVAS_ANONYMOUS.fullmatch(top) or typed or _CANVAS.fullmatch(top)
         if found is None:
             handed[f"folder:{top}"] = _folder(top, group, "Its name is not one that Canvas gives.")
             continue
-        uid, again = found["uid"], int(found["again"] or 0)
-        named = found["name"] != "anon"
-        person = Person(name=found["name"] if named else "", lms=f"canvas:{uid}")
+        told, uid = found.groupdict(), found["uid"]
+        anonymous = found["name"].startswith("anon") and not uid.isdecimal()
+        person = Person(name="" if anonymous else found["name"], lms=f"canvas:{uid}")
         one = handed.setdefault(uid, Handed(f"canvas:{uid}", [person], [Attempt(top, uid)]))
         attempt = one.attempts[0]
-        attempt.late = attempt.late or found["late"] is not None
+        attempt.late = attempt.late or any(told.get(name) for name in ("late", "late2", "late0"))
+        if typed is not None:
+            what = "text typed into Canvas" if typed["kind"] == "text" else "a link"
+            ignored.append(f"{uid}_{typed['kind']}.html: {what} is not graded")
+            attempt.notes.append(f"It is {what}, or that came beside the files; only files are graded.")
+            continue
+        again = int(found["again"] or 0)
         one.earlier = max(one.earlier, again)
         name = clean_name(found["stem"] + (found["ext"] or ""))
         whole = f"{uid}_{found['sub']}_{clean_name(found['stem'])}{f'-{again}' if again else ''}{found['ext'] or ''}"
@@ -224,6 +338,10 @@ def _canvas(members: Sequence[Member]) -> list[Handed]:
 
 def _moodle(members: Sequence[Member], ignored: list[str]) -> list[Handed]:
     handed: dict[str, Handed] = {}
+    names: dict[str, set[str]] = {}  # a name -> the numbers of all who have it
+    for top in {m.parts[0] for m in members}:
+        if found := _MOODLE.fullmatch(top):
+            names.setdefault(found["name"], set()).add(found["pid"])
     for top, group in _by_top(members).items():
         found = _MOODLE.fullmatch(top)
         if found is None:
@@ -233,15 +351,23 @@ def _moodle(members: Sequence[Member], ignored: list[str]) -> list[Handed]:
             ignored.append(f"{found['pid']}_assignsubmission_onlinetext: text typed into Moodle is not graded")
             continue
         pid, rest = found["pid"], found["rest"]
-        blind = re.fullmatch(r"\S+", found["name"]) is not None  # Participant_657721_…, in Moodle's language
+        # Participant_657721_…, in Moodle's language: one word, and the same for everybody.
+        blind = _PARTICIPANT.fullmatch(found["name"]) is not None or (
+            len(names) == 1 and len(names[found["name"]]) > 1 and re.fullmatch(r"\S+", found["name"]) is not None
+        )
+        unread = archives.is_unread(found["name"])
         folder, bare = top, found.group()[found.end("name") + 1 :]
         if rest and all(len(m.parts) == 1 for m in group):  # flat: the file's name follows
             folder, bare = top[: found.start("rest")], bare[: len(bare) - len(rest)]
-        person = Person(name="" if blind else found["name"], lms=f"moodle:{pid}")
-        # Team work, and what was exported for one group: "Group A-Ricky Dindial".
-        grouped = re.fullmatch(r".*-(?P<name>[^-]+ .+)", found["name"])
-        label = grouped["name"] if grouped else ""
-        one = handed.setdefault(pid, Handed(f"moodle:{pid}", [person], [Attempt(folder, clean_name(bare))], label))
+        person = Person(name="" if blind or unread else found["name"], lms=f"moodle:{pid}")
+        # Team work, and what was exported for one group: "Group A-Ricky Dindial". Or a first name with a hyphen.
+        grouped = _GROUP.fullmatch(found["name"])
+        label, before = (grouped["name"], grouped["group"]) if grouped else ("", "")
+        if pid not in handed:
+            handed[pid] = Handed(f"moodle:{pid}", [person], [Attempt(folder, clean_name(bare))], label, before)
+            if unread:
+                handed[pid].attempts[0].notes.append("The name in the export cannot be read; its number counts.")
+        one = handed[pid]
         for file in _inside(group):
             one.attempts[0].files.append(
                 File(file.member, clean_name(rest) if rest and folder != top else file.filename)
@@ -260,7 +386,9 @@ def _gradescope(members: Sequence[Member], ignored: list[str]) -> list[Handed]:
             for one in _dicts(about.get(":submitters"))
         ] or [Person()]
         # A new attempt has a new number; the group stays the group.
-        identity = "+".join(sorted(p.email or p.sid or p.name for p in people)) or top
+        # A name alone is nobody's own: then the number has to do.
+        certain = all(p.email or p.sid for p in people)
+        identity = "+".join(sorted(p.email or p.sid for p in people)) if certain else top
         attempt = Attempt(top, clean_name(top), _inside(groups.pop(top, [])), _moment(about.get(":created_at")))
         handed.append(Handed(f"gradescope:{identity}", people, [attempt]))
         handed[-1].earlier = max(0, len(_dicts(about.get(":history"))))
@@ -305,7 +433,10 @@ def _moment(value: Any) -> datetime | None:
         except ValueError:
             return None
     if isinstance(value, datetime):
-        return (value if value.tzinfo else value.replace(tzinfo=UTC)).astimezone(UTC)
+        try:
+            return (value if value.tzinfo else value.replace(tzinfo=UTC)).astimezone(UTC)
+        except OverflowError:  # at the calendar's end
+            return None
     return datetime(value.year, value.month, value.day, tzinfo=UTC) if isinstance(value, date) else None
 
 
@@ -325,6 +456,8 @@ def _brightspace(members: Sequence[Member], ignored: list[str], zone: tzinfo | N
         at = local.replace(tzinfo=zone).astimezone(UTC) if local and zone else None
         order = (int(local.replace(tzinfo=UTC).timestamp()) if local else 0,)
         attempt = Attempt(top, f"{uid}-{found['rest']}", _inside(group), at, order=order)
+        if local is None:
+            attempt.notes.append("Brightspace's time could not be read; whether it is late is not known.")
         one = handed.setdefault(
             uid, Handed(f"brightspace:{uid}", [Person(name=found["name"].strip(), lms=f"brightspace:{uid}")], [])
         )
@@ -332,47 +465,120 @@ def _brightspace(members: Sequence[Member], ignored: list[str], zone: tzinfo | N
     return list(handed.values())
 
 
+# The months' beginnings in English, German, French, Spanish, Portuguese, Italian, Dutch, Swedish and Polish.
+_MONTHS = [
+    "jan ene gen sty",
+    "feb fev lut",
+    "mar mae maa mrt",
+    "apr avr abr kwi",
+    "may mai mei mag maj",
+    "jun juin giu cze",
+    "jul juil lug lip",
+    "aug aou ago sie",
+    "sep set wrz",
+    "oct okt ott out paz",
+    "nov lis",
+    "dec dez dic des gru",
+]
+
+
 def _brightspace_time(text: str) -> datetime | None:
-    found = re.fullmatch(r"(\w{3})\w* (\d+), (\d+) (\d{1,2}):?(\d\d) ([AP])M", text)
-    months = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
-    if found is None or found[1].lower() not in months:
+    """Read "Nov 22, 2026 604 PM" and "22 nov. 2026 18 04"; None where the month or the order is another."""
+    bare = "".join(char for char in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(char))
+    words = re.findall(r"[^\W\d_]+|\d+", bare)
+    words = [word for word in words if word not in ("de", "del", "kl", "um", "at", "a", "h", "uhr", "om")]
+    half = {"am": 0, "pm": 12}.get(words[-1]) if words else None
+    words = words[:-1] if half is not None else words
+    if len(words) > 1 and words[1].isdecimal():
+        words[:2] = words[1::-1]  # the day first
+    if len(words) not in (4, 5) or not all(word.isdecimal() for i, word in enumerate(words) if i != 1):
         return None
-    hour = int(found[4]) % 12 + (12 if found[6] == "P" else 0)
+    month = [n for n, known in enumerate(_MONTHS, 1) if words[1].startswith(tuple(known.split()))]
+    digits = "".join(word.zfill(2) for word in words[3:])
+    if len(month) != 1 or len(digits) not in (3, 4):
+        return None
+    hour, minute = int(digits[:-2]), int(digits[-2:])
+    if (half is not None and not 1 <= hour <= 12) or not 1990 < int(words[2]) < 2200:
+        return None
     try:
-        return datetime(int(found[3]), months.index(found[1].lower()) + 1, int(found[2]), hour, int(found[5]))
+        return datetime(int(words[2]), month[0], int(words[0]), hour if half is None else hour % 12 + half, minute)
     except ValueError:
         return None
 
 
-def _repositories(
-    members: Sequence[Member],
-    root: Path | None,
-    lab_id: str,
-    wrapper: Sequence[str],
-    ignored: list[str],
-    classroom: bool,
-) -> list[Handed]:
-    slug = re.escape(wrapper[-1].removesuffix("-submissions")) if wrapper else rf".*?{lab_id}[^-]*"
+def _sakai(members: Sequence[Member], ignored: list[str]) -> list[Handed]:
+    """`Last, First(eid)/Submission attachment(s)/lab01.py`; beside it Sakai's own time, comments and feedback."""
     handed = []
     for top, group in _by_top(members).items():
-        if len(group[0].parts) == 1:
+        found = _SAKAI.fullmatch(top)
+        if len(group[0].parts) == 1 and not group[0].is_work:
             ignored.append(clean_name(top))
-            continue
-        user = re.sub(rf"\A(?:{slug}|.*?{lab_id}[^-]*)-", "", top, count=1, flags=re.IGNORECASE) if classroom else top
-        git = root / top / ".git" if root is not None else None
-        if git is not None and git.is_dir() and not git.is_symlink():
-            attempts = _attempts(git, top)
+        elif found is None or len(group[0].parts) == 1:
+            handed.append(_folder(top, group, "Its name is not one that Sakai gives."))
         else:
-            attempts = [Attempt(top, clean_name(top), _inside(group))]
-        handed.append(Handed(f"git:{user}", [Person(login=user)], attempts, user))
+            files = [m for m in group if len(m.parts) > 2 and m.parts[1].casefold() == _ATTACHED and not m.is_folder]
+            attempt = Attempt(top, clean_name(found["eid"]), [File(m, m.name) for m in (m.below(2) for m in files)])
+            person = Person(name=found["name"].strip(), login=found["eid"])
+            handed.append(Handed(f"sakai:{found['eid']}", [person], [attempt], found["eid"]))
     return handed
 
 
-def _attempts(git: Path, name: str) -> list[Attempt]:
-    """One attempt for each `submit/<UTC>-<commit>` tag, else what HEAD holds."""
+def _repositories(
+    members: Sequence[Member], root: Path | None, slug: str, ignored: list[str], trust_tags: bool
+) -> list[Handed]:
+    handed: dict[str, Handed] = {}
+    for top, group in _by_top(members).items():
+        if len(group[0].parts) == 1:
+            if group[0].is_work:
+                handed[top] = _folder(top, group, "It lies beside the repositories.")
+            else:
+                ignored.append(clean_name(top))
+            continue
+        user = top[len(slug) :] if slug and top.casefold().startswith(slug.casefold()) else top
+        git = root / top / ".git" if root is not None else None
+        attempts = [Attempt(top, clean_name(top), _inside(group))]
+        if git is not None and git.is_dir() and not git.is_symlink():
+            if why := _leads_elsewhere(git):
+                attempts[0].notes.append(f"Its .git {why}; the files beside it were taken.")
+            else:
+                attempts = _attempts(git, top, trust_tags)
+        # One user, one clone: a second folder of that name is somebody else until a person has looked.
+        identity = f"git:{user}" if f"git:{user}" not in handed else f"folder:{top}"
+        handed[identity] = Handed(identity, [Person(login=user)], attempts, user)
+    return list(handed.values())
+
+
+def _leads_elsewhere(git: Path) -> str | None:
+    """Say why a handed-in .git is not read: git would follow what it names out of it, to other people's objects."""
+    for name in ("objects/info/alternates", "objects/info/http-alternates", "commondir", "gitdir", "worktrees"):
+        if os.path.lexists(git / name):
+            return f"names another repository ({name})"
+    folders, seen = [git], 0
+    while folders:
+        try:
+            entries = list(os.scandir(folders.pop()))
+        except OSError:
+            return "cannot be read"
+        seen += len(entries)
+        if seen > archives.MAX_MEMBERS:
+            return f"holds more than {archives.MAX_MEMBERS} files"
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(Path(entry.path))
+            elif not entry.is_file(follow_symlinks=False):
+                return "holds a link, or something that is no file"
+    return None
+
+
+def _attempts(git: Path, name: str, trust_tags: bool) -> list[Attempt]:
+    """One attempt for each `submit/<UTC>-<commit>` tag where a server makes them, else what HEAD holds."""
     listed = _git(git, "for-each-ref", "--format=%(refname:short) %(objectname) %(*objectname)", "refs/tags/submit/")
     attempts, notes = [], []
-    for line in listed.decode("utf-8", "replace").splitlines():
+    lines = listed.decode("utf-8", "replace").splitlines()
+    if lines and not trust_tags:
+        notes.append("It has submit tags, and nobody said who makes them (--submit-tags); they judge nothing.")
+        lines = []
+    for line in lines:
         tag, *commits = line.split()
         found = _TAG.match(tag)
         # The tag's name is the server's word; one that names another commit than its own was made by hand.
@@ -387,7 +593,7 @@ def _attempts(git: Path, name: str) -> list[Attempt]:
         attempts.append(Attempt(name, clean_name(name), _tree(git, commits[-1]), at))
     if not attempts:
         head = Attempt(name, clean_name(name), _tree(git, "HEAD"))
-        head.notes.append("It has no submit tag: its last commit was taken; when that was pushed is not known.")
+        head.notes.append("Its last commit was taken; when that was pushed is not known.")
         attempts = [head]
     for attempt in attempts:
         attempt.notes += notes
@@ -434,6 +640,7 @@ def _git(git: Path, *words: str) -> bytes:
     command = ["git", f"--git-dir={git}", "-c", "protocol.allow=never", *words]
     clean = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     clean |= {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+    clean["GIT_NO_REPLACE_OBJECTS"] = "1"
     try:
         done = subprocess.run(command, env=clean, capture_output=True, timeout=60, stdin=subprocess.DEVNULL)
     except FileNotFoundError:

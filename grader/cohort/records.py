@@ -9,12 +9,13 @@ from pydantic import AwareDatetime, Field
 
 from grader.results import FORMAT_VERSION, LabResult, Model, Problem
 
-Layout = Literal["folders", "canvas", "moodle", "gradescope", "brightspace", "classroom", "git"]
+Layout = Literal["folders", "canvas", "moodle", "gradescope", "brightspace", "sakai", "classroom", "git"]
 
 
 # Nobody's work was judged: there is no grade, and so no nought, until a person has looked.
 UNDECIDED = {
     "missing",
+    "notebook",
     "several",
     "bad_archive",
     "unsafe_archive",
@@ -52,6 +53,7 @@ class Found(Model):
     entries: list[Entry]
     unmatched: list[str] = Field(description="Roster rows without a submission, as pseudonyms.")
     ignored: list[str] = Field(description="Junk that was left out, by name.")
+    notes: list[str] = Field(default=[], description="What was done to find them: folders that were looked through.")
 
 
 class Adjustment(Model):

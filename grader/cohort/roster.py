@@ -9,7 +9,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,7 +30,12 @@ _HEADINGS = {
     "last": ["lastname", "surname", "familyname"],
     "extension": ["extension", "due", "deadline"],
     "team": ["team", "teamname"],  # not "group": Moodle's groups are tutorials as often as teams
+    "group": ["group", "groups", "section", "sections", "tutorial", "class"],  # what an LMS puts before a name
 }
+# Participant 657721, in any language; not S123, nor canvas:340934.
+_PARTICIPANT = re.compile(r"([^\d:]{5,}|[^\x00-\x7f:]{2,}\s*)(?P<number>\d+)")
+MAX_LINES = 50_000  # of a class list
+MAX_LIST = 32 << 20  # bytes
 _STRONG = ("lms", "sid", "login", "email")
 _SYSTEMS = ("canvas", "moodle", "brightspace")
 
@@ -53,7 +58,9 @@ class Known(Model):
     """One line of the key file."""
 
     identity: str = Field(description="What the same student is recognised by in the next run.")
+    also: list[str] = Field(default=[], description="Every other identity that it has had, newest first.")
     submission: str = Field(default="", description="Name in full, as found: feedback goes back under it.")
+    others: list[str] = Field(default=[], description="The names under which the others of a team handed in.")
     people: list[Person] = Field(default=[], description="Several: a group.")
 
 
@@ -61,21 +68,35 @@ class Key(Model):
     """The key file: pseudonym -> who it is."""
 
     format_version: int = 1
+    lab: str = Field(default="", description="What was graded here.")
     students: dict[str, Known] = Field(default={}, description="By pseudonym.")
 
 
 @dataclass(frozen=True)
 class Enrolled:
-    """One line of the roster."""
+    """One student of the class list."""
 
     person: Person
     due: datetime | None = None  # an extension
     team: str = ""  # who hands in one work for all
+    groups: tuple[str, ...] = ()
+    lines: int = 1  # of the list; several where somebody is in two sections
+    number: int = 0  # among those whom nothing but the name identifies, from the second on
 
     @property
     def identity(self) -> str:
         """What the key file recognises this student by."""
-        return next(f"{kind}:{value}" for kind in (*_STRONG, "name") if (value := getattr(self.person, kind)))
+        own = next(f"{kind}:{value}" for kind in (*_STRONG, "name") if (value := getattr(self.person, kind)))
+        return f"{own} ({self.number + 1})" if self.number else own
+
+
+@dataclass(frozen=True)
+class Match:
+    """Who of a directory somebody is. `sure`: an identifier says so, not only a name."""
+
+    number: int | None
+    sure: bool = False
+    several: bool = False  # more than one fits
 
 
 class Directory:
@@ -90,22 +111,33 @@ class Directory:
                 self._by.setdefault(key, set()).add(number)
 
     def find(self, person: Person, label: str = "") -> int | None:
-        """Return who `person` is, or who a folder named `label` belongs to; None where none or several fit.
+        """Return who `person` is, or who a folder named `label` belongs to; None where none or several fit."""
+        return self.match(person, label).number
 
-        A name alone does not count against an identifier that differs: there are two Jane Does in a large class.
+    def match(self, person: Person, label: str = "") -> Match:
+        """Return who `person` is, or who a folder named `label` belongs to.
+
+        Identifiers come first, and all that are known have to say the same. A name does not count against an
+        identifier that differs: there are two Jane Does in a large class. A part of a name is no name.
         """
         wanted = _keys(person)
         if label:
             bare = label.strip().casefold()
             wanted += [*(("lms", f"{system}:{bare}") for system in _SYSTEMS), *((kind, bare) for kind in _STRONG[1:])]
             wanted += [("local", bare), ("name", plain(label))]
-        for key in wanted:
-            found = self._by.get(key, set())
-            if key[0] in ("local", "name"):
-                found = {number for number in found if not _contradict(person, self._people[number])}
+        by_name = ("local", "name")
+        strong = [self._by[key] for key in wanted if key[0] not in by_name and key in self._by]
+        sure = {number for found in strong if len(found) == 1 for number in found}
+        if sure or strong:
+            return Match(next(iter(sure)), True) if len(sure) == 1 else Match(None, several=True)
+        several = False
+        for kind in by_name:
+            found = {n for key in wanted if key[0] == kind for n in self._by.get(key, ())}
+            found = {number for number in found if not _contradict(person, self._people[number])}
             if len(found) == 1:
-                return next(iter(found))
-        return None
+                return Match(next(iter(found)))
+            several = several or len(found) > 1
+        return Match(None, several=several)
 
 
 class Roster(Directory):
@@ -113,8 +145,10 @@ class Roster(Directory):
 
     def __init__(self, rows: Sequence[Enrolled]) -> None:
         """Keep the rows in the file's order."""
+        rows = _people_of(rows)
         super().__init__(row.person for row in rows)
         self.rows = rows
+        self._groups = {plain(name) for row in rows for name in (row.team, *row.groups) if name}
         self._teams: dict[str, list[int]] = {}
         for number, row in enumerate(rows):
             if row.team:
@@ -124,6 +158,43 @@ class Roster(Directory):
         """Return everybody in the team that is called one of `names` or has one of `members`; nobody where none is."""
         called = [plain(name) for name in (*names, *(self.rows[number].team for number in members))]
         return next((self._teams[name] for name in called if name in self._teams), [])
+
+    def is_group(self, name: str) -> bool:
+        """Tell whether this is a group's name, of which the list knows; no first name has a digit either."""
+        return plain(name) in self._groups or any(char.isdecimal() for char in name)
+
+
+def _people_of(lines: Sequence[Enrolled]) -> list[Enrolled]:
+    """Join the lines of one person, who is in two sections, say; the later deadline counts.
+
+    One person: an identifier is the same, none contradicts, and the names are not two.
+    """
+    result: list[Enrolled] = []
+    places: dict[tuple[str, str], int] = {}
+    for line in lines:
+        strong = [key for key in _keys(line.person) if key[0] in _STRONG]
+        for place in dict.fromkeys(places[key] for key in strong if key in places):
+            before = result[place]
+            names = {plain(name) for name in (before.person.name, line.person.name) if name}
+            if len(names) < 2 and not _contradict(before.person, line.person):
+                result[place] = Enrolled(
+                    before.person.joined(line.person),
+                    max((due for due in (before.due, line.due) if due), default=None),
+                    before.team or line.team,
+                    (*before.groups, *line.groups),
+                    before.lines + line.lines,
+                )
+                break
+        else:
+            place = len(result)
+            result.append(line)
+        places |= dict.fromkeys((key for key in strong if key not in places), place)
+    seen: dict[str, int] = {}
+    for place, one in enumerate(result):
+        number = seen[one.identity] = seen.get(one.identity, -1) + 1
+        if number:
+            result[place] = replace(one, number=number)
+    return result
 
 
 def _keys(person: Person) -> list[tuple[str, str]]:
@@ -142,10 +213,14 @@ def _keys(person: Person) -> list[tuple[str, str]]:
     return found + [("name", name) for name in sorted(names) if name]
 
 
+def _system(number: str) -> str:
+    return number.partition(":")[0] if ":" in number else ""
+
+
 def _contradict(one: Person, other: Person) -> bool:
     for kind in _STRONG:
         mine, theirs = (getattr(person, kind).strip().casefold() for person in (one, other))
-        if kind == "lms" and mine.partition(":")[0] != theirs.partition(":")[0]:
+        if kind == "lms" and _system(mine) != _system(theirs):
             continue  # two systems' numbers say nothing about each other
         if mine and theirs and mine != theirs:
             return True
@@ -158,6 +233,8 @@ def read_roster(path: Path) -> Roster:
         data = path.read_bytes()
     except OSError as error:
         raise UsageError(f"the roster {path} cannot be read: {error.strerror}.") from None
+    if len(data) > MAX_LIST or data.count(b"\n") + data.count(b"\r") > 2 * MAX_LINES:
+        raise UsageError(f"{path.name} has more than {MAX_LINES} lines or {MAX_LIST >> 20} MiB; that is no class list.")
     sheet = Sheet.parse(data, path.name)
     columns: dict[str, int] = {}
     for number, heading in enumerate(sheet.header()):
@@ -173,10 +250,11 @@ def read_roster(path: Path) -> Roster:
         name = cells.pop("name", "") or " ".join(filter(None, [cells.get("first"), cells.get("last")]))
         due = _extension(cells.get("extension", ""), path.name, number + 1)
         strong = {kind: cells.get(kind, "") for kind in _STRONG}
-        if numbered := re.fullmatch(r"\D+(\d+)", strong["lms"]):
-            strong["lms"] = f"moodle:{numbered[1]}"  # Participant 657721, in any language
+        if numbered := _PARTICIPANT.fullmatch(strong["lms"]):
+            strong["lms"] = f"moodle:{numbered['number']}"
         if (name or any(strong.values())) and not is_no_student(name):
-            rows.append(Enrolled(Person(name=name, **strong), due, cells.get("team", "")))
+            groups = tuple(part.strip() for part in re.split(r"[,;]", cells.get("group", "")) if part.strip())
+            rows.append(Enrolled(Person(name=name, **strong), due, cells.get("team", ""), groups))
     return Roster(rows)
 
 
@@ -194,7 +272,10 @@ def _extension(text: str, name: str, line: int) -> datetime | None:
         raise UsageError(f"{name}, line {line}: {text!r} is no date; write 2026-11-22T23:59+01:00.") from None
     if due.tzinfo is None:
         raise UsageError(f"{name}, line {line}: {text!r} has no time zone; write 2026-11-22T23:59+01:00.")
-    return due.astimezone(UTC)
+    try:
+        return due.astimezone(UTC)
+    except OverflowError:
+        raise UsageError(f"{name}, line {line}: {text!r} lies outside the calendar.") from None
 
 
 def read_key(path: Path) -> Key:
@@ -221,22 +302,44 @@ def in_order(student: str) -> tuple[int, str]:
     return len(student), student
 
 
-def pseudonyms(known: Key, identities: Sequence[str], digests: Iterable[str]) -> dict[str, str]:
-    """Give every identity its pseudonym: the one it has, its own where it is already one (s017), else the next free.
+def pseudonyms(known: Key, people: Sequence[Sequence[str]], digests: Iterable[str]) -> list[str]:
+    """Give everybody a pseudonym: the one they have had, their own where it is already one (s017), else the next free.
 
+    `people`: each one's identities, the surest first. No two get the same, and nobody gets one that was another's.
     New ones are numbered in the order of a keyed hash, so that s001 says nothing about the alphabet. The key is made of
     `digests`, of the students' own work: the same class gets the same pseudonyms, and nobody else can compute them.
     """
-    given = {line.identity: student for student, line in known.students.items()}
-    for identity in identities:
-        own = re.fullmatch(r"folder:(s\d{3,})", identity)
-        if own and own[1] not in known.students:
-            given.setdefault(identity, own[1])
+    given: dict[int, str] = {}
+    used: set[str] = set()
+
+    def give(place: int, student: str | None) -> None:
+        if student is not None and place not in given and student not in used:
+            given[place] = student
+            used.add(student)
+
+    first = {line.identity: student for student, line in known.students.items()}
+    later = {name: student for student, line in reversed(known.students.items()) for name in line.also}
+    for memory in (first, later):
+        for rank in range(max(map(len, people), default=0)):
+            for place, identities in enumerate(people):
+                if rank < len(identities):
+                    give(place, memory.get(identities[rank]))
+    for place, identities in enumerate(people):
+        for identity in identities:
+            if (own := own_pseudonym(identity)) and own not in known.students:
+                give(place, own)
     key = hashlib.sha256(b"\0".join(sorted(map(bytes.fromhex, digests)))).digest()
     new = sorted(
-        {one for one in identities if one not in given},
-        key=lambda one: hmac.digest(key, one.encode("utf-8", "surrogatepass"), "sha256"),
+        (place for place in range(len(people)) if place not in given),
+        key=lambda place: hmac.digest(key, people[place][0].encode("utf-8", "surrogatepass"), "sha256"),
     )
-    taken = {*known.students, *given.values()}
+    taken = {*known.students, *used}
     free = (name for number in range(1, len(taken) + len(new) + 1) if (name := f"s{number:03}") not in taken)
-    return given | dict(zip(new, free, strict=False))
+    given |= dict(zip(new, free, strict=False))
+    return [given[place] for place in range(len(people))]
+
+
+def own_pseudonym(identity: str) -> str | None:
+    """Return the pseudonym that a folder or a file is called by already: folder:s017, folder:s017.zip."""
+    own = re.fullmatch(r"folder:(s\d{3,})(\.[\w.]+)?", identity)
+    return own[1] if own else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from grader.cohort.records import CohortResult, Entry, Found, Row
@@ -60,11 +60,16 @@ class Cohort:
             if entry.source is not None and entry.problem is None:
                 self._who.setdefault(entry.source, []).append(entry.student)
 
-    def work(self, regrade: bool = False) -> dict[str, Sequence[str]]:
-        """Return each file's tasks that have no result yet, the largest first: no judge is left with it at the end."""
+    def work(self, regrade: bool = False, only: Collection[str] | None = None) -> dict[str, Sequence[str]]:
+        """Return each file's tasks that have no result yet, the largest first: no judge is left with it at the end.
+
+        `only`: what these students handed in, whether it has a result or not.
+        """
         works: dict[str, Sequence[str]] = {}
-        for file in self._who:
-            parts = {} if regrade else self._parts(file)
+        for file, who in self._who.items():
+            if only is not None and set(only).isdisjoint(who):
+                continue
+            parts = {} if regrade or only is not None else self._parts(file)
             missing = [task for task in self._order if task not in parts]
             if not missing and merge(self._order, parts.values()) is None:
                 missing = self._order
@@ -133,10 +138,17 @@ class Cohort:
             return None
         return self._store.find_drawn(entry.source, self.setup.drawn_by, self.setup.seed_mark, self.setup.machine)
 
-    def rows(self) -> Iterator[Row]:
-        """Yield everybody's row, in the order in which they were found."""
+    def rows(self, others: Collection[str] = ()) -> Iterator[Row]:
+        """Yield everybody's row but `others`', in the order in which they were found."""
         for entry in self._found.entries:
-            yield Row.of(entry, self._result(entry))
+            if entry.student in others:
+                continue
+            try:
+                result = self._result(entry)
+            except Exception as error:  # a row that cannot be made costs itself; the rest is published
+                fault = f"Its result could not be read ({type(error).__name__}: {error}); --regrade grades it again."
+                result = _not_graded(self.lab, self.setup.seed_mark, entry.filename, fault)
+            yield Row.of(entry, result)
 
     def _parts(self, file: str) -> dict[str, LabResult]:
         parts = self._store.find(file, self.setup.digests, self.setup.seed_mark, self.setup.machine)

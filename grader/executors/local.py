@@ -23,6 +23,8 @@ from grader.executors import Done, Setup, Work
 
 STRIKES = 3  # so many judges may fail on one submission before it is given up
 LUCKLESS = 8  # so many submissions given up in a row, with none graded, mean that the grader is broken
+DOUBTFUL = 2  # after so many the reference is graded: where that goes well, the files are to blame
+REFERENCE = "the reference"
 # -P: nothing that lies in the working directory may pass for a library.
 JUDGE = (sys.executable, "-P", "-m", "grader.executors.judge")
 START_S = 300.0
@@ -52,8 +54,18 @@ class _Judge:
 class LocalExecutor:
     """`jobs` judges. They are started when there is work, and stay for the next."""
 
-    def __init__(self, setup: Setup, jobs: int, deadline_s: float, command: Sequence[str] = JUDGE) -> None:
-        """Take what judges are told. `deadline_s`: past it a judge that says nothing is ended."""
+    def __init__(
+        self,
+        setup: Setup,
+        jobs: int,
+        deadline_s: float,
+        command: Sequence[str] = JUDGE,
+        reference: bytes | None = None,
+    ) -> None:
+        """Take what judges are told. `deadline_s`: past it a judge that says nothing is ended.
+
+        `reference`: what is graded to find out whether the grader or the files are to blame.
+        """
         self._setup = json.dumps(asdict(setup) | {"course": str(setup.course)}).encode() + b"\n"
         self.jobs = jobs
         self._command = list(command)
@@ -64,6 +76,8 @@ class LocalExecutor:
         self._suspects: collections.deque[_Task] = collections.deque()
         self._false_starts = 0
         self._luckless = 0
+        self._doubt = Work(REFERENCE, reference, tuple(setup.digests)) if reference is not None else None
+        self._proven = False
 
     def run(self, works: Iterable[Work]) -> Iterator[Done]:
         """Yield what came of each; begin with the first."""
@@ -169,7 +183,9 @@ class LocalExecutor:
             judge.tasks[0].last = done
             return  # the judge ends now, which is what counts
         self._luckless = 0
-        judge.tasks.popleft()
+        if judge.tasks.popleft().work.id == REFERENCE:
+            self._judge_ourselves(done)
+            return
         yield done
 
     def _lost(self, judge: _Judge, why: str) -> Iterator[Done]:
@@ -189,15 +205,26 @@ class LocalExecutor:
         if task.strikes < STRIKES:
             self._suspects.append(task)
             return
+        if task.work.id == REFERENCE:
+            raise InternalError(f"The grader fails on the reference itself, so it stops: {why or said}")
         self._luckless += 1
+        if self._luckless == DOUBTFUL and self._doubt is not None and not self._proven:
+            self._waiting.appendleft(_Task(self._doubt, _line(self._doubt)))
         ended = f"{STRIKES} judges ended while they graded it; the last: {why or said}."
         last = task.last or Done(id=task.work.id, fault=ended)
-        if self._luckless >= LUCKLESS:
+        if self._luckless >= LUCKLESS and not self._proven:
             raise InternalError(
                 f"The grader failed on {LUCKLESS} submissions in a row and graded none, so it stops. The last said: "
                 f"{last.fault}"
             )
         yield last
+
+    def _judge_ourselves(self, done: Done) -> None:
+        """Take what the reference got: full marks mean that files which end the judges do so themselves."""
+        score = done.result.score if done.result is not None else None
+        if score is None or score.earned < score.possible:
+            raise InternalError("The grader does not give the reference its full marks, so it stops.")
+        self._proven = True
 
     def _end(self, judge: _Judge, kill: bool = True) -> str:
         """End a judge and return how it ended, with the last line that it left."""

@@ -13,6 +13,7 @@ WIDTH, HEIGHT = 520, 290
 LEFT, RIGHT, TOP, BOTTOM = 58, 16, 34, 46
 FAR = 4.0  # a student's line may reach this many times beyond the others before it leaves the frame
 TABLE_ROWS = 21
+LARGEST = 1e300  # what is further out is drawn there: a frame of twice the largest float has no ends
 
 
 @dataclass(frozen=True)
@@ -76,19 +77,28 @@ def _widened(low: float, high: float) -> tuple[float, float]:
     return low - room, high + room
 
 
+def _tame(value: float) -> float:
+    return min(max(value, -LARGEST), LARGEST)
+
+
+def _log(value: float) -> float:
+    return math.log10(min(max(value, 1 / LARGEST), LARGEST))
+
+
 def _y_range(picture: Picture) -> tuple[float, float]:
     """Return the range of y: the reference, the limits, and of the student's line what is not absurdly far."""
-    trusted = [y for s in picture.series if s.role != "yours" for _, y in s.points]
-    trusted += [y for _, y in picture.limits]
-    theirs = [y for s in picture.series if s.role == "yours" for _, y in s.points]
+    trusted = [_tame(y) for s in picture.series if s.role != "yours" for _, y in s.points]
+    trusted += [_tame(y) for _, y in picture.limits]
+    theirs = [_tame(y) for s in picture.series if s.role == "yours" for _, y in s.points]
     if not trusted:
         trusted, theirs = theirs, []
     if picture.log_y:
-        logs = [math.log10(y) for y in trusted]
+        logs = [_log(y) for y in trusted]
         low, high = min(logs), max(logs)
         room = max(2.0, high - low)
-        logs += [min(max(math.log10(y), low - room), high + room) for y in theirs]
-        return _widened(math.floor(min(logs) + 1e-9), math.ceil(max(logs) - 1e-9))
+        logs += [min(max(_log(y), low - room), high + room) for y in theirs]
+        low, high = math.floor(min(logs) + 1e-9), math.ceil(max(logs) - 1e-9)
+        return (low, high) if high > low else (low - 1.0, high + 1.0)
     low, high = min(trusted), max(trusted)
     room = FAR * ((high - low) or abs(high) or 1.0)
     inside = [min(max(y, low - room), high + room) for y in theirs]
@@ -102,7 +112,7 @@ def _y_range(picture: Picture) -> tuple[float, float]:
 
 def layout(picture: Picture) -> Layout:
     """Place the series of `picture` in a frame of WIDTH x HEIGHT."""
-    xs = [x for series in picture.series for x, _ in series.points]
+    xs = [_tame(x) for series in picture.series for x, _ in series.points]
     if not xs:
         return Layout([], [], [], [], ([], []), empty=True)
     x_low, x_high = _widened(min(xs), max(xs))
@@ -110,10 +120,10 @@ def layout(picture: Picture) -> Layout:
     inner_w, inner_h = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
 
     def at_x(x: float) -> float:
-        return round(LEFT + (x - x_low) / (x_high - x_low) * inner_w, 1)
+        return round(LEFT + (_tame(x) - x_low) / (x_high - x_low) * inner_w, 1)
 
     def at_y(y: float) -> float:
-        value = math.log10(y) if picture.log_y else y
+        value = _log(y) if picture.log_y else _tame(y)
         share = (value - y_low) / (y_high - y_low)
         return round(TOP + (1 - min(max(share, -3.0), 4.0)) * inner_h, 1)
 

@@ -56,11 +56,13 @@ class Line:
 
 def line(row: Row) -> Line:
     """Return what the matrix shows of a row."""
-    cells = [_cell(task.state, task.earned, task.possible) for task in row.tasks]
+    # A row that nobody could judge is no row of noughts.
+    unusable = row.undecided
+    cells = [("hu", "×") if unusable else _cell(task.state, task.earned, task.possible) for task in row.tasks]
     kind = row.problem.kind if row.problem else None
     state = words.PROBLEMS.get(kind, words.STOPPED.get(kind, kind)) if kind else ""
     note = words.isolation(row.environment)
-    return Line(row.student, None if row.undecided else row.final, cells, state, note[0] if note else None)
+    return Line(row.student, None if unusable else row.final, cells, state, note[0] if note else None)
 
 
 @functools.lru_cache(1 << 10)  # a class has few different cells, and each is kept once

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from grader.reports import words
-from grader.reports.chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, layout
+from grader.reports.chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Layout, layout
 from grader.reports.pages import environment, stylesheet
 from grader.results import CheckResult, Frame, LabResult, Picture, TaskResult, for_student
 from grader.text import clean, clean_line
@@ -53,17 +54,27 @@ def student_page(
     hints: dict[str, list[str]],
     templates_dir: Path,
     notes: Sequence[str] = (),
+    who: str = "",
 ) -> str:
     """Return the page of one result. `page_url` is the lab's page, to which explanations link.
 
     `notes` are sentences to be read first: what changed the score after grading (the page shows the score as graded),
-    what is missing from the page.
+    what is missing from the page. `who` is a student of a class, by pseudonym.
     """
     result = for_student(result)
     css, css_hash = stylesheet(templates_dir, "tokens.css", "student.css")
     template = environment(templates_dir).get_template("student.html")
     told = [words.shorten(clean_line(says), MAX_TEXT) for says in notes]
-    return template.render(css=css, css_hash=css_hash, notes=told, **_view(result, page_url, hints)) + "\n"
+    return (
+        template.render(css=css, css_hash=css_hash, notes=told, who=clean_line(who), **_view(result, page_url, hints))
+        + "\n"
+    )
+
+
+def failed_page(title: str, says: str, notes: Sequence[str]) -> str:
+    """Return what stands in the place of a page that could not be made; nothing but text, so that this one can."""
+    told = "".join(f"<p>{html.escape(clean_line(note))}</p>\n" for note in (says, *notes))
+    return f"<!doctype html>\n<meta charset=utf-8>\n<title>{html.escape(clean_line(title))}</title>\n{told}"
 
 
 def _view(result: LabResult, page_url: str | None, hints: dict[str, list[str]]) -> dict[str, Any]:
@@ -345,9 +356,17 @@ def _pictures(task: TaskResult, pictures: list[Picture], rooms: dict[str, int]) 
                 "columns": picture.columns,
                 "rows": picture.rows,
                 "fits": fits,
-                "chart": layout(picture) if picture.series else None,
+                "chart": _chart(picture),
                 "x_label": picture.x_label,
                 "y_label": picture.y_label + (" (log scale)" if picture.log_y else ""),
             }
         )
     return shown
+
+
+def _chart(picture: Picture) -> Layout | None:
+    """Place a chart; None where that cannot be done: a picture that fails costs itself, and no page."""
+    try:
+        return layout(picture) if picture.series else None
+    except (ArithmeticError, ValueError):
+        return None

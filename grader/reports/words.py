@@ -30,6 +30,7 @@ OUTCOMES = {
 
 PROBLEMS = {
     "missing": "The file is missing",
+    "notebook": "A notebook, no Python file",
     "several": "Several files could be the submission",
     "symlink": "The file is a link",
     "unreadable": "The file cannot be read",

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from grader import outputs
 from grader.cli import grade, instructor
+from grader.cohort.publish import Publication
 from grader.cohort.run import Cohort
 from grader.executors import Done
 from grader.executors.dask import DaskExecutor
@@ -77,6 +78,7 @@ def main():
     around(reach, Cohort, "rows", "before the rows", "")
     around(reach, outputs, "write", "before a page", "after a page")
     around(reach, os, "replace", "before a file takes its place", "")
+    around(reach, Publication, "finish", "before it is published", "after it is published")
     instructor._executor = lambda _kind, _scheduler, setup, _lab, jobs: executor(kind, setup, jobs, point, number, log)
     grade.main(["cohort", "lab01", submissions, "-o", out, "--jobs", "2", "--course", course], standalone_mode=False)
 

@@ -67,16 +67,23 @@ def test_canvas_and_what_a_person_should_know(graded, tmp_path):
     assert b'"Lee, Ann",340936,S123,alee,1,7\r\n' in (tmp_path / "new" / "up.csv").read_bytes()
     assert done.stdout == f"{tmp_path / 'new' / 'up.csv'}\n"
     assert done.stderr.splitlines() == [
-        "2 grades filled in; 1 rows left as they were.",
+        "column 'lab01 Toys (12345)': 2 grades filled in, 2 of them changed; 1 rows left as they were.",
         "! The gradebook's maximum is 7; points were scaled to it.",
         "nothing was handed in by, and nothing written for: s003",
     ]
 
 
 def test_another_column_of_canvas(graded, tmp_path):
-    words = ("--to", "canvas", "--column", "12346", "--gradebook", tmp_path / "g.csv")
+    words = ("--to", "canvas", "--column", "12346", "--gradebook", tmp_path / "g.csv", "--overwrite")
     export(graded, *words, "-o", tmp_path / "up.csv")
     assert b"S124,bsmith,1,7.5\r\n" in (tmp_path / "up.csv").read_bytes()
+
+
+def test_a_dry_run_lists_every_cell_and_writes_nothing(graded, tmp_path):
+    words = ("--to", "canvas", "--gradebook", tmp_path / "g.csv", "--dry-run")
+    done = export(graded, *words)
+    assert done.stdout == "Smith, Bob: (empty) -> 5.25\nLee, Ann: (empty) -> 7\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["g.csv", "out"]
 
 
 def test_names(graded, tmp_path):
@@ -175,7 +182,7 @@ def test_from_canvas_to_canvas(tmp_path):
     assert shown.returncode == 0 and not (tmp_path / "out").exists()
     ann = next(line.split()[0] for line in shown.stdout.splitlines() if "340936" in line)
     (tmp_path / "adjust.toml").write_text(
-        f'[[override]]\nstudent = "{ann}"\nitem = "jitter"\npoints = 1\nwhy = "She explained it."\nby = "mk"\n'
+        '[[override]]\nstudent = "canvas:340936"\nitem = "jitter"\npoints = 1\nwhy = "She explained it."\nby = "mk"\n'
         "date = 2026-11-24\n"
     )
     done = toy.grade(tmp_path, *words, "--adjust", "adjust.toml", course=tmp_path / "course")

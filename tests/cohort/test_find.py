@@ -83,7 +83,8 @@ def test_a_folder_of_folders_whether_on_disk_or_zipped_or_wrapped(tmp_path, foun
     wrapped = tmp_path / "wrapped.zip"
     wrapped.write_bytes(packed({f"export/{name}": content for name, content in files.items()}))
     assert on_disk.layout == "folders" and on_disk.ignored == ["__MACOSX"]
-    assert found(zipped) == on_disk == found(wrapped)
+    assert found(zipped) == on_disk
+    assert found(wrapped) == on_disk.model_copy(update={"notes": ["looked through export"]})
     assert {name: entry.source for name, entry in by_name(on_disk).items()} == {"ann": kept("a"), "bob": kept("b")}
     assert sorted(entry.student for entry in on_disk.entries) == ["s001", "s002"]
 
@@ -182,7 +183,20 @@ def test_the_file_that_is_meant_is_found_and_said(tmp_path, found, files, filena
     ("files", "kind", "says"),
     [
         ({"notes.txt": b"hello"}, "missing", "no lab01.py was handed in, but notes.txt. Hand in lab01.py itself."),
-        ({"lab01.ipynb": b"{}"}, "missing", "but lab01.ipynb. Save the notebook as a Python file, lab01.py."),
+        (
+            {"lab01.ipynb": b"{}"},
+            "notebook",
+            "lab01.ipynb is a notebook, which is not graded. Save it as a Python file",
+        ),
+        (
+            {"lab01.ipynb": b"{}", "utils.py": b"x = 1\n"},
+            "notebook",
+            "lab01.ipynb is a notebook, which is not graded. Save it as a Python file, lab01.py.",
+        ),
+        ({"lab01.py": b'{"cells": [], "nbformat": 4}'}, "notebook", "lab01.py is a notebook"),
+        ({"lab01.rar": b"Rar!"}, "bad_archive", "lab01.rar is an archive of a kind that is not read"),
+        ({"lab01.7z": b"7z"}, "bad_archive", "lab01.7z is an archive of a kind that is not read"),
+        ({"lab01.tar.gz": b"\x1f\x8b"}, "bad_archive", "lab01.tar.gz cannot be unpacked"),
         ({"lab01.py": "x = 1\n".encode("utf-16")}, "not_text", "lab01.py is UTF-16, not UTF-8. Save it as UTF-8."),
         (
             {"a/lab01.py": source("a"), "b/lab01.py": source("b")},
@@ -548,14 +562,14 @@ def test_clones_with_submit_tags(tmp_path, found):
     (subs / "dan").mkdir()
     (subs / "dan" / "lab01.py").symlink_to("other.py")
     repository(subs / "dan", [({"other.txt": b""}, None)])
-    result = found(subs, deadline=DEADLINE)
+    result = found(subs, deadline=DEADLINE, trust_tags=True)
     entries = by_name(result)
     assert result.layout == "git"
     assert entries["ann"].source == kept("in time") and entries["ann"].attempts == 2 and not entries["ann"].late
     assert entries["ann"].submitted_at == datetime(2026, 11, 22, 20, tzinfo=UTC)
     assert any("submit/20261122T210000Z-0123456789ab does not name" in note for note in entries["ann"].notes)
     assert entries["bob"].source == kept("head") and entries["bob"].submitted_at is None
-    assert any("no submit tag" in note for note in entries["bob"].notes)
+    assert entries["bob"].notes == ["Its last commit was taken; when that was pushed is not known."]
     assert entries["cat"].problem.kind == "missing" and entries["dan"].problem.kind == "symlink"
 
 

@@ -49,7 +49,9 @@ CANVAS = (
 
 def test_canvas_keeps_who_is_who_and_its_own_bytes_and_gets_one_column():
     who = key(s001=Person(lms="canvas:340936"), s002=Person(lms="canvas:340934"), s003=Person(lms="canvas:1"))
-    filled = fill_canvas(CANVAS, "g.csv", [row("s001", 15), row("s002", 12.5), row("s003", 1)], who, "lab01")
+    filled = fill_canvas(
+        CANVAS, "g.csv", [row("s001", 15), row("s002", 12.5), row("s003", 1)], who, "12345", overwrite=True
+    )
     assert (
         filled.data
         == (
@@ -63,11 +65,13 @@ def test_canvas_keeps_who_is_who_and_its_own_bytes_and_gets_one_column():
         ).encode()
     )
     assert (filled.filled, filled.left, filled.homeless, filled.notes) == (2, 1, ["s003"], [])
+    assert filled.column == "lab01 The forward process (12345)"
+    assert filled.changes == [('Smith, Bob "Bo"', "", "12.5"), ("Lee, Ann", "3", "15")]
 
 
 @pytest.mark.parametrize("column", ["12346", "lab02", "lab02 (12346)", "LAB02"])
-def test_canvas_columns_by_number_name_or_beginning(column):
-    filled = fill_canvas(CANVAS, "g.csv", [row("s001", 10)], key(s001=Person(sid="S123")), column)
+def test_canvas_columns_by_number_or_name(column):
+    filled = fill_canvas(CANVAS, "g.csv", [row("s001", 10)], key(s001=Person(sid="S123")), column, overwrite=True)
     table = list(csv.reader(io.StringIO(filled.data.decode("utf-8-sig"))))
     assert table[0][-1] == "lab02 (12346)" and table[3][-1] == "5"  # of 10 where we count 20
     assert filled.notes == ["The gradebook's maximum is 10; points were scaled to it."]
@@ -76,8 +80,9 @@ def test_canvas_columns_by_number_name_or_beginning(column):
 @pytest.mark.parametrize(
     ("data", "column", "says"),
     [
-        (CANVAS, "lab03", "'lab03' is none of its columns; name one of 'lab01 The forward process (12345)'"),
-        (CANVAS, "lab", "'lab' fits several columns"),
+        (CANVAS, "lab03", "'lab03' is none of its columns; say which with --column: one of 'lab01 The forward process"),
+        (CANVAS, "lab01", "'lab01' is none of its columns"),  # a beginning is not a name: lab01 bonus (7)
+        (CANVAS.replace(b"lab02", b"lab01 The forward process"), "lab01 the forward process", "fits several columns"),
         (b"name,points\nAnn,1\n", "lab01", "no gradebook of Canvas"),
     ],
 )
@@ -89,7 +94,7 @@ def test_canvas_columns_that_are_not_there(data, column, says):
 
 def test_a_namesake_gets_nobody_elses_grade():
     who = key(s001=Person(name="Kim Zoe", lms="canvas:777"))
-    filled = fill_canvas(CANVAS, "g.csv", [row("s001", 20)], who, "lab01")
+    filled = fill_canvas(CANVAS, "g.csv", [row("s001", 20)], who, "12345", overwrite=True)
     assert filled.filled == 0 and filled.homeless == ["s001"]
 
 
@@ -97,19 +102,19 @@ def test_a_namesake_gets_nobody_elses_grade():
     "person", [Person(login="zkim"), Person(name="Zoë Kim"), Person(name="kimzoe"), Person(lms="canvas:340937")]
 )
 def test_whoever_did_not_come_from_canvas_is_found_too(person):
-    filled = fill_canvas(CANVAS, "g.csv", [row("s001", 20)], key(s001=person), "lab01")
+    filled = fill_canvas(CANVAS, "g.csv", [row("s001", 20)], key(s001=person), "12345", overwrite=True)
     assert b",zkim,1,20\r\n" in filled.data
 
 
 def test_everybody_of_a_group_gets_the_grade():
     who = key(s001=[Person(sid="S123"), Person(sid="S124"), Person(sid="S999")])
-    filled = fill_canvas(CANVAS, "g.csv", [row("s001", 20)], who, "lab01")
+    filled = fill_canvas(CANVAS, "g.csv", [row("s001", 20)], who, "12345", overwrite=True)
     assert filled.filled == 2 and filled.homeless == ["s001"]
 
 
 def test_two_rows_of_a_gradebook_for_one_student():
     template = CANVAS.replace(b"S124", b"S123")
-    filled = fill_canvas(template, "g.csv", [row("s001", 20)], key(s001=Person(sid="S123")), "lab01")
+    filled = fill_canvas(template, "g.csv", [row("s001", 20)], key(s001=Person(sid="S123")), "12345", overwrite=True)
     assert filled.filled == 1 and filled.notes == ["Two rows of the gradebook fit s001; only the first was filled in."]
 
 
@@ -120,7 +125,7 @@ def test_what_was_not_judged_gets_no_nought_and_what_does_not_parse_does():
         row("s002", 0, problem=Problem(kind="syntax_error", message="SyntaxError")),
         row("s003", 0, problem=Problem(kind="missing", message="no lab01.py."), final=7, adjustments=[STAFF]),
     ]
-    filled = fill_canvas(CANVAS, "g.csv", rows, who, "lab01")
+    filled = fill_canvas(CANVAS, "g.csv", rows, who, "12345", overwrite=True)
     told = {line[2]: line[-1] for line in csv.reader(io.StringIO(filled.data.decode("utf-8-sig")))}
     assert (told["S123"], told["S124"], told["S125"]) == ("3", "0", "7")
     assert filled.notes == [
@@ -132,8 +137,22 @@ def test_a_late_policy_makes_no_grade_of_what_nobody_judged():
     late = Adjustment(by="late policy", before=0, after=0, why="1 h late: 1 started day, 10% off.")
     nothing = Problem(kind="missing", message="no lab01.py.")
     rows = [row("s001", 0, problem=nothing, adjustments=[late])]
-    filled = fill_canvas(CANVAS, "g.csv", rows, key(s001=Person(sid="S123")), "lab01")
+    filled = fill_canvas(CANVAS, "g.csv", rows, key(s001=Person(sid="S123")), "12345", overwrite=True)
     assert (filled.filled, filled.left) == (0, 3)
+
+
+@pytest.mark.parametrize("held", ["40", "EX", "3.5"])
+def test_what_a_cell_holds_already_stays_unless_asked_and_is_counted(held):
+    template = CANVAS.replace(b'1,"3",8', f'1,"{held}",8'.encode())
+    who = key(s001=Person(sid="S123"), s002=Person(sid="S124"))
+    rows = [row("s001", 15), row("s002", 12)]
+    filled = fill_canvas(template, "g.csv", rows, who, "12345")
+    assert f'1,"{held}"\r\n'.encode() in filled.data and (filled.filled, filled.kept) == (1, 1)
+    assert filled.notes == ["1 rows hold another grade already, and stay as they were; --overwrite changes them."]
+    assert filled.changes == [('Smith, Bob "Bo"', "", "12")]
+    assert b'1,"15"\r\n' in fill_canvas(template, "g.csv", rows, who, "12345", overwrite=True).data
+    again = fill_canvas(filled.data, "g.csv", rows, who, "12345")
+    assert (again.filled, again.kept, again.changes) == (1, 1, [])  # the same grade is no change
 
 
 # Moodle
@@ -164,7 +183,7 @@ MOODLE = {
 def test_moodle_in_any_language_changes_by_one_cell(dress):
     template, line = MOODLE[dress]
     who = key(s001=Person(name="Ricky Dindial", lms="moodle:657721"), s002=Person(lms="moodle:1"))
-    filled = fill_moodle(template, "m.csv", [row("s001", 12.5), row("s002", 3)], who)
+    filled = fill_moodle(template, "m.csv", [row("s001", 12.5), row("s002", 3)], who, overwrite=True)
     before, after = template.splitlines(keepends=True), filled.data.splitlines(keepends=True)
     assert [b for a, b in zip(before, after, strict=True) if a != b] == [line]
     assert (filled.filled, filled.left, filled.homeless) == (1, 1, ["s002"])
@@ -281,6 +300,13 @@ def test_grades_csv_with_names_has_a_line_a_person():
         ("Ann Lee", "a@b.c", "1", "15.0"),
         ("Bob Ray", "", "9", "15.0"),
     ]
+
+
+@pytest.mark.parametrize("text", ["a;=1+1", "a; +1", "a\t@x", "a|-1", "a;b;=1;=2"])
+def test_no_part_of_a_text_is_a_formula_where_the_separator_is_another(text):
+    ((cell,),) = csv.reader(io.StringIO(csv_bytes([[text]]).decode(), newline=""))
+    for separator in ";\t|":
+        assert not any(part.lstrip().startswith(("=", "+", "-", "@")) for part in cell.split(separator))
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "\tx", " =1+1", "\r\n=HYPERLINK()"])

@@ -17,9 +17,9 @@ def executor(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     opened = []
 
-    def make(jobs=2, manner="serves", deadline_s=100.0):
+    def make(jobs=2, manner="serves", deadline_s=100.0, reference=None):
         command = (sys.executable, "-m", "tests.cohort.judge_stub", manner)
-        opened.append(LocalExecutor(SETUP, jobs, deadline_s, command))
+        opened.append(LocalExecutor(SETUP, jobs, deadline_s, command, reference))
         return opened[-1]
 
     yield make
@@ -123,6 +123,17 @@ def test_a_grader_that_fails_on_everybody_stops(executor, monkeypatch):
     monkeypatch.setattr(local, "LUCKLESS", 2)
     with pytest.raises(InternalError, match=r"2 submissions in a row.*broke off"):
         told(executor(1), works(*["fails"] * 4))
+
+
+def test_files_that_end_the_judges_do_not_stop_the_honest_where_the_reference_is_right(executor, monkeypatch):
+    monkeypatch.setattr(local, "LUCKLESS", 3)
+    seen = told(executor(1, reference=b"serves ours"), works("serves", *["kills"] * 4, "serves"))
+    assert {id for id, (graded, _) in seen.items() if graded} == {"0", "5"} and set(seen) == set("012345")
+
+
+def test_a_grader_that_fails_on_the_reference_stops_at_once(executor):
+    with pytest.raises(InternalError, match="fails on the reference itself"):
+        told(executor(1, reference=b"kills ours"), works(*["kills"] * 4))
 
 
 def test_closing_leaves_no_judge_behind(executor):

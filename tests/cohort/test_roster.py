@@ -1,6 +1,7 @@
 import pytest
 
 from grader.cohort.find import find
+from grader.cohort.matching import SEVERAL
 from grader.cohort.roster import Directory, Person, read_key, read_roster
 from grader.cohort.sheets import Sheet
 from grader.cohort.sources import Sources
@@ -113,7 +114,7 @@ def test_a_number_that_belongs_to_another_name_is_said(hand):
 def test_a_name_that_two_share_finds_nobody(hand):
     roster = "name,student id\nAnn Lee,S123\nAnn Lee,S124\n"
     entries, found, _ = hand(["Ann Lee/lab01.py"], roster)
-    assert entries["Ann Lee"].notes == ["Nobody on the roster fits it."] and len(found.unmatched) == 2
+    assert entries["Ann Lee"].notes == [SEVERAL] and len(found.unmatched) == 2
 
 
 def test_an_identifier_that_differs_outweighs_a_name():
@@ -205,3 +206,18 @@ def test_a_cell_with_a_line_end_and_quotes():
     assert sheet.value(1, 0) == 'x\r\n"y"'
     sheet.put(1, 1, "3,5")
     assert sheet.render() == b'a,b\r\n"x\r\n""y""","3,5"\r\n'
+
+
+def test_a_list_of_three_hundred_thousand_lines_is_no_class_list(tmp_path):
+    path = tmp_path / "roster.csv"
+    path.write_text("name,id\n" + "Ann Lee,1\n" * 300_000)
+    with pytest.raises(UsageError, match="has more than 50000 lines"):
+        read_roster(path)
+
+
+@pytest.mark.parametrize("when", ["0001-01-01T00:00+14:00", "9999-12-31T23:59-12:00"])
+def test_a_date_at_the_calendars_end_is_a_sentence(tmp_path, when):
+    path = tmp_path / "roster.csv"
+    path.write_text(f"name,extension\nAnn Lee,{when}\n")
+    with pytest.raises(UsageError, match="lies outside the calendar"):
+        read_roster(path)

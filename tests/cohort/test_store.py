@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from grader.errors import UsageError
+from grader.errors import MachineError, UsageError
 from grader.results import Problem, canonical
 from grader.store import Store, is_final, merge, split
 from tests.cohort.made import result
@@ -102,3 +102,17 @@ def test_what_failed_on_our_side_is_not_final():
     assert not is_final(result({"plain": "grader_error"}))
     assert not is_final(result(problem=Problem(kind="grader_error", message="We.")))
     assert not is_final(result(problem=Problem(kind="interrupted", message="Ctrl-C.")))
+
+
+def test_a_full_disk_is_a_sentence_and_what_was_kept_stays(tmp_path):
+    with Store(tmp_path / "r.sqlite") as store:
+        digests = {"scale": "a", "jitter": "b"}
+        store.keep("one", digests, "seed", "here", result())
+        pages = store._db.execute("pragma page_count").fetchone()[0]
+        store._db.execute(f"pragma max_page_count = {pages}")  # as a disk on which there is no room
+        with pytest.raises(MachineError, match=r"Make room, and run the same line again; what was graded is kept\."):
+            for number in range(50):
+                store.keep(f"more {number}", digests, "seed", "here", result())
+        assert store.find("one", digests, "seed", "here").keys() == digests.keys()
+        store._db.execute("pragma max_page_count = 100000")
+        store.keep("more", digests, "seed", "here", result())

@@ -135,3 +135,27 @@ def test_long_series_are_thinned_and_keep_their_ends():
     points = [(i, i / 7) for i in range(5000)]
     kept = to_record("t", chart(points)).series[1].points
     assert len(kept) == MAX_POINTS and kept[0][0] == 0 and kept[-1][0] == 4999
+
+
+@pytest.mark.parametrize("log", [False, True])
+@pytest.mark.parametrize("role", ["yours", "reference"])
+@pytest.mark.parametrize("values", [[1.7e308, -1.7e308], [1.7e308] * 2, [5e-324, 1.7e308], [-1.7e308, 0.0]])
+def test_a_chart_of_the_largest_floats_is_drawn(values, role, log):
+    if log:
+        values = [abs(value) or 1.0 for value in values]
+    series = [{"label": role, "role": role, "points": list(enumerate(values))}]
+    placed = layout(Picture(task="t", title="t", caption="c", alt="x", series=series, log_y=log))
+    ((first, second),) = [line.path.split() for line in placed.lines]
+    assert all(abs(float(part)) < 5000 for point in (first, second) for part in point.split(","))
+    assert all(np.isfinite(tick.at) for tick in [*placed.x_ticks, *placed.y_ticks])
+
+
+def test_a_chart_that_cannot_be_drawn_costs_itself(monkeypatch):
+    from grader.reports import html
+
+    def broken(_):
+        raise OverflowError("too large")
+
+    monkeypatch.setattr(html, "layout", broken)
+    series = [{"label": "r", "role": "reference", "points": [(0, 1.0)]}]
+    assert html._chart(Picture(task="t", title="t", caption="c", alt="x", series=series)) is None

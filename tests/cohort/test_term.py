@@ -1,0 +1,228 @@
+"""What a TA of three hundred does beside grading: one student again, sections, who is who, a term."""
+
+import csv
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from grader.cli.instructor import read_cohort
+from grader.cohort.roster import read_key
+from tests import toy
+from tests.cohort.inside import Quick, cohort, command
+from tests.cohort.made import result
+
+ROSTER = "Name,Email,Login\nAnn Lee,a@uni.edu,ann\nBob Ray,b@uni.edu,bob\nCy Fox,c@uni.edu,cy\n"
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory):
+    return toy.make(tmp_path_factory.mktemp("course"))
+
+
+def hand_in(folder, files):
+    for name, source in files.items():
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        (folder / name / "lab01.py").write_text(source)
+    return folder
+
+
+@pytest.fixture
+def graded(tmp_path, course):
+    hand_in(tmp_path / "in", {"ann": "x = 1\n", "bob": "x = 22\n"})
+    (tmp_path / "class.csv").write_text(ROSTER)
+    code, _, err = run(course, tmp_path)
+    assert code == 0, err
+    return tmp_path / "out"
+
+
+def run(course, tmp_path, *words, subs="in", executor=None):
+    return cohort(
+        course, tmp_path / subs, "-o", tmp_path / "out", "--roster", tmp_path / "class.csv", *words, executor=executor
+    )
+
+
+def who(out, submission):
+    return next(row for row in read_cohort(out).rows if row.submission == submission)
+
+
+# One student again
+
+
+@pytest.mark.parametrize("word", ["pseudonym", "ann", "a@uni.edu"])
+def test_only_one_is_graded_again_and_the_old_score_is_shown(tmp_path, course, graded, word):
+    before = read_cohort(graded)
+    ann, bob = who(graded, "ann"), who(graded, "bob")
+    (tmp_path / "in" / "ann" / "lab01.py").write_text("x = 333\n")
+    (tmp_path / "in" / "bob" / "lab01.py").write_text("x = 4444\n")
+    executor = Quick(answer=lambda id, source: result({"draws": "failed"}, digest=id[:16]))
+    code, _, err = run(course, tmp_path, "--only", ann.student if word == "pseudonym" else word, executor=executor)
+    assert code == 0, err
+    assert [work.source for work in executor.asked] == [b"x = 333\n"]
+    after = read_cohort(graded)
+    assert who(graded, "bob") == bob and after.found.unmatched == before.found.unmatched
+    again = who(graded, "ann")
+    assert again.score.earned == 4 and again.digest != ann.digest
+    assert f"Graded again on its own; before it had {ann.final:g} of 7 points" in again.notes[-1]
+    assert len(list((graded / "students").glob("*.html"))) == 2
+
+
+@pytest.mark.parametrize("word", ["s999", "Ann Lee", "cy"])
+def test_only_nobody_is_a_sentence_and_changes_nothing(tmp_path, course, graded, word):
+    before = (graded / "cohort.json").read_bytes()
+    code, _, err = run(course, tmp_path, "--only", word)
+    assert code == 2 and "fits nobody here" in err and (graded / "cohort.json").read_bytes() == before
+
+
+# Sections
+
+
+def test_another_class_is_refused_and_merge_adds_it(tmp_path, course, graded):
+    hand_in(tmp_path / "b", {"dan": "y = 1\n", "eve": "y = 22\n"})
+    before = read_cohort(graded)
+    words = (tmp_path / "b", "-o", graded)
+    code, _, err = cohort(course, *words)
+    assert code == 2 and "holds the grades of another class" in err and "--merge" in err
+    assert read_cohort(graded) == before
+    assert cohort(course, *words, "--merge")[0] == 0
+    after = read_cohort(graded)
+    assert {row.submission for row in after.rows} == {"ann", "bob", "dan", "eve"}
+    assert [row for row in after.rows if row.submission in ("ann", "bob")] == before.rows
+    assert after.found.unmatched == before.found.unmatched and after.found.submissions == 4
+    assert len(list((graded / "students").glob("*.html"))) == 4 and after.statistics.students == 4
+
+
+def test_sections_of_two_folders_are_joined(tmp_path, course, graded):
+    hand_in(tmp_path / "b", {"dan": "y = 1\n", "eve": "y = 22\n"})
+    assert cohort(course, tmp_path / "b", "-o", tmp_path / "other")[0] == 0
+    code, _, err = command(course, "merge", graded, tmp_path / "other", "-o", tmp_path / "both")
+    assert code == 0, err
+    joined = read_cohort(tmp_path / "both")
+    finals = {row.submission: row.final for out in (graded, tmp_path / "other") for row in read_cohort(out).rows}
+    assert {row.submission: row.final for row in joined.rows} == finals and len(finals) == 4
+    key = read_key(tmp_path / "both" / "students.key.json").students
+    assert {key[row.student].submission for row in joined.rows} == set(finals)
+    for row in joined.rows:
+        page = (tmp_path / "both" / "students" / f"{row.student}.html").read_text()
+        assert f"· {row.student} ·" in re.search("<title>(.*?)</title>", page)[1]
+    # The next run knows their results.
+    executor = Quick()
+    hand_in(tmp_path / "in", {"dan": "y = 1\n", "eve": "y = 22\n"})
+    assert cohort(course, tmp_path / "in", "-o", tmp_path / "both", executor=executor)[0] == 0
+    assert executor.asked == []
+
+
+def test_who_is_in_two_sections_is_refused(tmp_path, course, graded):
+    hand_in(tmp_path / "b", {"ann": "y = 1\n"})
+    assert cohort(course, tmp_path / "b", "-o", tmp_path / "other")[0] == 0
+    code, _, err = command(course, "merge", graded, tmp_path / "other", "-o", tmp_path / "both")
+    assert code == 2 and "nobody may be in two sections" in err and not (tmp_path / "both" / "cohort.json").exists()
+
+
+# Who is who
+
+
+def test_who_says_it_both_ways(tmp_path, course, graded):
+    ann = who(graded, "ann").student
+    for word in (ann, "Ann Lee", "a@uni.edu", "ann"):
+        code, out, _ = command(None, "who", graded, word)
+        assert code == 0 and out.startswith(f"{ann}  Ann Lee, a@uni.edu, ann  ") and "of 7" in out
+    assert len(command(None, "who", graded)[1].splitlines()) == 3
+    code, _, err = command(None, "who", graded, "zed")
+    assert code == 2 and "nobody who is called 'zed'" in err
+
+
+def test_names_are_shown_on_a_terminal_and_in_no_log(tmp_path, course, graded):
+    words = (tmp_path / "in", "--roster", tmp_path / "class.csv", "--dry-run")
+    _, out, err = cohort(course, *words)
+    assert "Ann Lee" not in out + err and "Cy Fox" not in out + err
+    seen, ours = pty.openpty()
+    line = [str(toy.GRADE), "cohort", "lab01", *map(str, words), "--course", str(course.root)]
+    done = subprocess.Popen(line, stdout=ours, stderr=ours)
+    os.close(ours)
+    text = b""
+    while True:
+        try:
+            block = os.read(seen, 1 << 16)
+        except OSError:  # the other end is closed
+            break
+        if not block:
+            break
+        text += block
+    os.close(seen)
+    assert done.wait() == 0 and b"Ann Lee" in text and b"missing: " in text and b"Cy Fox" in text
+
+
+def test_the_last_line_says_how_the_class_stands(tmp_path, course, graded):
+    (tmp_path / "in" / "bob" / "lab01.py").unlink()
+    _, _, err = run(course, tmp_path)
+    last = err.strip().splitlines()[-1]
+    assert re.fullmatch(r"graded 1 · median [57] · unusable 1 · missing 1 · look first at: .*", last), last
+
+
+def test_pages_say_whose_they_are_and_unusable_rows_have_a_mark_of_their_own(tmp_path, course, graded):
+    (tmp_path / "in" / "bob" / "lab01.py").unlink()
+    run(course, tmp_path)
+    ann, bob = who(graded, "ann"), next(row for row in read_cohort(graded).rows if row.problem)
+    page = (graded / "students" / f"{ann.student}.html").read_text()
+    assert f" · {ann.student} · lab01.py</title>" in page and f"<b>lab01</b> / {ann.student} / lab01.py" in page
+    matrix = (graded / "cohort.html").read_text()
+    line = matrix[matrix.rindex(f"{bob.student}.html") :]
+    assert "×</a>" in line[: line.index("</tr>")]
+
+
+# The term
+
+
+@pytest.fixture(scope="module")
+def two_labs(tmp_path_factory):
+    root = tmp_path_factory.mktemp("second")
+    text = toy.LAB.replace('id = "lab01"', 'id = "lab02"')
+    other = toy.make(root, lab=text)
+    return other
+
+
+def test_a_term_is_one_table_over_all_labs(tmp_path, course, two_labs, graded):
+    hand_in(tmp_path / "second", {})
+    for name in ("ann", "cy"):
+        (tmp_path / "second" / name).mkdir(parents=True)
+        (tmp_path / "second" / name / "lab02.py").write_text(f"z = '{name}'\n")
+    from grader.cli import instructor
+
+    before, instructor._executor = (
+        instructor._executor,
+        lambda *_: Quick(
+            answer=lambda id, source: result({"plain": "failed"}, digest=id[:16], named={"scale": [["adds"]]})
+        ),
+    )
+    try:
+        words = ("-o", tmp_path / "out2", "--roster", tmp_path / "class.csv")
+        code, _, err = command(two_labs, "cohort", "lab02", tmp_path / "second", *words)
+    finally:
+        instructor._executor = before
+    assert code == 0, err
+    code, _, err = command(None, "term", graded, tmp_path / "out2", "-o", tmp_path / "term")
+    assert code == 0 and err == "3 students, 2 labs, 2 submissions missing\n"
+    with (tmp_path / "term" / "term.csv").open(newline="") as file:
+        table = {line["name"]: line for line in csv.DictReader(file)}
+    first = {row.submission: row.final for row in read_cohort(graded).rows}
+    assert (float(table["Ann Lee"]["lab01"]), float(table["Ann Lee"]["lab02"])) == (first["ann"], 5.0)
+    assert (table["Bob Ray"]["lab02"], table["Bob Ray"]["missing"]) == ("", "lab02")
+    assert (table["Cy Fox"]["lab01"], table["Cy Fox"]["missing"], table["Cy Fox"]["sum"]) == ("", "lab01", "5.0")
+    page = (tmp_path / "term" / "term.html").read_text()
+    assert "Ann Lee" in page and "adds: 2" in page and "<script" not in page
+    code, _, err = command(None, "term", graded, graded, "-o", tmp_path / "term")
+    assert code == 2 and "lab01 is given twice" in err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a path of another kind")
+def test_a_terms_page_runs_nothing_that_a_student_wrote(tmp_path, course):
+    hand_in(tmp_path / "in", {"ann": "x = 1\n"})
+    (tmp_path / "class.csv").write_text("Name,Login\n<script>alert(1)</script>,ann\n")
+    assert run(course, tmp_path)[0] == 0
+    assert command(None, "term", tmp_path / "out", "-o", tmp_path / "term")[0] == 0
+    assert "<script" not in Path(tmp_path / "term" / "term.html").read_text()
