@@ -173,7 +173,7 @@ def warm_up(*, meta_device: bool) -> None:
     x = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     y = torch.nn.functional.conv2d(x, torch.ones(4, 4, 3, 3, requires_grad=True), padding=1)
     mean = (torch.nn.functional.silu(torch.nn.functional.group_norm(y, 2)) * 0.5 + 1).mean()
-    # A build for accelerators asks their driver before it goes backward, which starts a thread: nothing could be forked.
+    # A build for accelerators asks their driver before it goes backward, which starts a thread: no fork after that.
     if torch.version.cuda is None and torch.version.hip is None:
         mean.backward()
     torch.nn.functional.scaled_dot_product_attention(x, x, x)
