@@ -10,6 +10,7 @@ import click
 import pytest
 from markdown_it import MarkdownIt
 
+from fixtures.recipes import handbook
 from grader.cli import COMMANDS, grade
 from grader.course import load
 from grader.reports.page import anchors, parts
@@ -153,7 +154,20 @@ def test_the_readmes_pictures_are_small():
     assert all(picture.stat().st_size <= 200_000 for picture in pictures)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "exercises" / "handbook").glob("*.md")), ids=name)
+def test_the_gathered_pages_are_what_the_labs_hold():
+    folder = ROOT / "exercises" / "handbook"
+    assert (folder / "traps.md").read_text(encoding="utf-8") == handbook.traps()
+    assert (folder / "interview.md").read_text(encoding="utf-8") == handbook.interview()
+    assert [len(rows) for _, rows in handbook.TRAPS] == [20, 6]
+    assert [lab for lab, _, _ in handbook.TRAPS[0][1]] == [f"{n:02}" for n in range(1, 11) for _ in range(2)]
+    pages = {path.stem for path in folder.glob("*.md")}
+    assert pages == {*handbook.PAGES, "traps", "interview"}
+
+
+COMPARING = [ROOT / "exercises" / "handbook" / f"{page}.md" for page in handbook.PAGES]
+
+
+@pytest.mark.parametrize("path", COMPARING, ids=name)
 def test_every_comparison_of_the_handbook_ends_with_what_it_costs(path):
     heads = re.findall(r"^(\|.+\|)\n\| ---", path.read_text(encoding="utf-8"), re.MULTILINE)
     last = [head.strip("|").split("|")[-1].strip() for head in heads]
