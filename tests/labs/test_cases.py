@@ -60,7 +60,7 @@ def benches() -> Iterator[dict[str, Bench]]:
     opened = {}
     stacks = []
     try:
-        for lab in ("lab01", "lab02", "lab03", "lab06", "lab10"):
+        for lab in ("lab01", "lab02", "lab03", "lab06", "lab08", "lab10"):
             stack = open_bench(COURSE.lab(lab), COURSE.seed)
             stacks.append(stack)
             opened[lab] = stack.__enter__()
@@ -510,6 +510,87 @@ LAB06 = [
 @named(LAB06)
 def test_lab06(case: Case, benches: dict[str, Bench]) -> None:
     verdict("lab06", case, benches["lab06"])
+
+
+# Exceptions for each name that contains an underscore, as a library has them: complete for the names it was made for.
+KOHYA_BY_EXCEPTIONS = """
+def convert_kohya(sd, module_names):
+    def name(module):
+        module = module.removeprefix("lora_unet_").replace("_", ".")
+        for part in ("down_blocks", "up_blocks", "mid_block", "transformer_blocks", "to_q", "to_k", "to_v", "to_out"):
+            module = module.replace(part.replace("_", "."), part)
+        for part in ("proj_in", "proj_out", "time_emb_proj", "conv_in"):
+            module = module.replace(part.replace("_", "."), part)
+        return module
+
+    weights, alphas, halves = {}, {}, {}
+    for key, value in sd.items():
+        module, _, part = key.partition(".")
+        if name(module) not in module_names or part not in ("alpha", "lora_down.weight", "lora_up.weight"):
+            raise ValueError(key)
+        halves.setdefault(name(module), {})[part] = value
+    for module, found in halves.items():
+        if "lora_down.weight" not in found or "lora_up.weight" not in found:
+            raise ValueError(module)
+        A = weights[f"unet.{module}.lora_A.weight"] = found["lora_down.weight"]
+        weights[f"unet.{module}.lora_B.weight"] = found["lora_up.weight"]
+        alphas[f"unet.{module}.alpha"] = float(found.get("alpha", len(A)))
+    return {"weights": weights, "alphas": alphas}
+"""
+START = "torch.empty(r, in_features).uniform_(-bound, bound, generator=generator)"
+LAB08 = [
+    fails(
+        "lora_init",
+        "a Linear's own start",
+        (START, "nn.Linear(in_features, r, bias=False).weight.detach()"),
+        named="ignores_the_generator",
+    ),
+    right(
+        "lora_init",
+        "a draw of the outputs' size thrown away",
+        (START, f"{START}[torch.randperm(r, generator=generator)]"),
+    ),
+    fails(
+        "inject_lora",
+        "re.search",
+        ('name == target or name.endswith("." + target)', "__import__('re').search(target, name)"),
+        named="contains",
+    ),
+    fails(
+        "inject_lora",
+        "frozen afterwards, but for names with lora in them",
+        ("    model.requires_grad_(False)\n", ""),
+        (
+            "    return sorted(chosen)",
+            "    for key, p in model.named_parameters():\n        p.requires_grad_('lora' in key)\n"
+            "    return sorted(chosen)",
+        ),
+        named="freezes_last",
+    ),
+    right(
+        "inject_lora",
+        "replaced while walking",
+        ("for name in sorted(chosen):", "for name, _ in [one for one in model.named_modules() if one[0] in chosen]:"),
+    ),
+    Case("convert_kohya", "a list of exceptions", KOHYA_BY_EXCEPTIONS, fails="every_kind_of_name"),
+    fails(
+        "dora_linear",
+        "normalize",
+        ("(m.float() / norm)[:, None].mul(V).T", "(m.float()[:, None] * torch.nn.functional.normalize(V, dim=1)).T"),
+        named="norm_in_the_graph",
+    ),
+    fails(
+        "combine_adapters",
+        "alpha or r",
+        ("1.0 if alpha is None else alpha / r", "(alpha or 1) / r"),
+        named="no_alpha_is_1",
+    ),
+]
+
+
+@named(LAB08)
+def test_lab08(case: Case, benches: dict[str, Bench]) -> None:
+    verdict("lab08", case, benches["lab08"])
 
 
 def attention(product: str, mode: str = "torch.inference_mode", buffer: bool = False) -> str:
