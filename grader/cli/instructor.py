@@ -99,7 +99,7 @@ def cohort_command(
     """
     from grader.cohort.find import find
     from grader.cohort.overrides import Adjustments, check_items, read_adjustments, resolved, with_decided
-    from grader.cohort.publish import cannot_write, held
+    from grader.cohort.publish import PUBLISHED, cannot_write, held
     from grader.cohort.roster import read_key
     from grader.cohort.sources import Sources
 
@@ -130,6 +130,7 @@ def cohort_command(
         try:
             outputs.folder(target)
             stack.enter_context(held(target))
+            outputs.folder(target / PUBLISHED)  # before an hour of grading, not after it
         except OSError as error:
             raise cannot_write(target, error) from None
         sources = stack.enter_context(Sources())
