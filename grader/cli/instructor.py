@@ -181,9 +181,15 @@ def cohort_command(
 
 def _key_copy(folder: str, target: Path | None) -> Path:
     """Return a key file of its own that says what that of OUT says."""
+    from grader.cohort.roster import read_key
+
     key = Path(folder) / KEY_FILE
-    if target is not None and (target / KEY_FILE).exists():
-        shutil.copyfile(target / KEY_FILE, key)
+    there = target / KEY_FILE if target is not None else None
+    if there is not None and there.is_symlink():
+        raise UsageError(f"{there} is a symbolic link; who is who is kept in the folder itself.")
+    if there is not None and there.exists():
+        read_key(there)
+        shutil.copyfile(there, key)
     return key
 
 

@@ -163,9 +163,12 @@ def test_no_link_leads_the_files_of_a_class_out(folder, outside, course):
     done = toy.grade(folder, "cohort", "lab01", ".", "-o", "out", course=course)
     assert done.returncode == 2 and "out/results.sqlite is a symbolic link" in done.stderr
     (out / "results.sqlite").unlink()
-    for name in ("cohort.json", "cohort.html", "grades.csv", "items.csv", "students.key.json"):
-        if not (out / name).exists():
-            (out / name).symlink_to(outside / "authorized_keys")
+    (out / "students.key.json").symlink_to(outside / "authorized_keys")
+    done = toy.grade(folder, "cohort", "lab01", ".", "-o", "out", course=course)
+    assert done.returncode == 2 and "out/students.key.json is a symbolic link" in done.stderr
+    (out / "students.key.json").unlink()
+    for name in ("cohort.json", "cohort.html", "grades.csv", "items.csv"):
+        (out / name).symlink_to(outside / "authorized_keys")
     assert toy.grade(folder, "cohort", "lab01", ".", "-o", "out", course=course).returncode == 0
     assert untouched(outside) and {str((out / name).readlink()) for name in ("students", "grades.csv")} == {
         ".current/students",
