@@ -91,16 +91,16 @@ def timed(notes: Path, words: list[str]) -> None:
     """Run `grade` with these words and a stopwatch."""
     os.environ[NOTES] = str(notes)
     watch = Stopwatch("start")
-    from grader.cli import instructor, main
+    from grader.cli import instructor, main, publishing
     from grader.cohort.run import Cohort
     from grader.executors import local
 
     watch.wrap(instructor, "_grade", "rest")
     watch.wrap(Cohort, "grade", "results")
-    watch.wrap(instructor, "_publish", "pages")
+    watch.wrap(publishing.Writer, "write", "pages")
     command = (sys.executable, "-P", str(Path(__file__).resolve()), "judge")
-    assert local.LocalExecutor.__init__.__defaults__ == (local.JUDGE,)
-    local.LocalExecutor.__init__.__defaults__ = (command,)
+    assert local.LocalExecutor.__init__.__defaults__ == (local.JUDGE, None)
+    local.LocalExecutor.__init__.__defaults__ = (command, None)
     let_judges_end()
     sys.argv = ["grade", *words]
     try:

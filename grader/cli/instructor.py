@@ -99,7 +99,7 @@ def cohort_command(
     """
     from grader.cohort.find import find
     from grader.cohort.overrides import Adjustments, check_items, read_adjustments, resolved, with_decided
-    from grader.cohort.publish import cannot_write, held
+    from grader.cohort.publish import PUBLISHED, cannot_write, held
     from grader.cohort.roster import read_key
     from grader.cohort.sources import Sources
 
@@ -130,6 +130,7 @@ def cohort_command(
         try:
             outputs.folder(target)
             stack.enter_context(held(target))
+            outputs.folder(target / PUBLISHED)  # before an hour of grading, not after it
         except OSError as error:
             raise cannot_write(target, error) from None
         sources = stack.enter_context(Sources())
@@ -180,9 +181,15 @@ def cohort_command(
 
 def _key_copy(folder: str, target: Path | None) -> Path:
     """Return a key file of its own that says what that of OUT says."""
+    from grader.cohort.roster import read_key
+
     key = Path(folder) / KEY_FILE
-    if target is not None and (target / KEY_FILE).exists():
-        shutil.copyfile(target / KEY_FILE, key)
+    there = target / KEY_FILE if target is not None else None
+    if there is not None and there.is_symlink():
+        raise UsageError(f"{there} is a symbolic link; who is who is kept in the folder itself.")
+    if there is not None and there.exists():
+        read_key(there)
+        shutil.copyfile(there, key)
     return key
 
 

@@ -11,6 +11,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -25,7 +26,7 @@ FILES = ("cohort.html", "cohort.json", "grades.csv", "items.csv")
 PAGES = "students"
 LEFT = "left"  # pages of people who are not in the class any more
 _CURRENT = ".current"
-_PUBLISHED = ".published"
+PUBLISHED = ".published"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
 
 
@@ -76,16 +77,22 @@ class Publication:
     def __init__(self, out: Path) -> None:
         """Make an empty folder beside what is published now."""
         self._out = out
-        outputs.folder(out / _PUBLISHED)
-        self.folder = outputs.folder(out / _PUBLISHED / secrets.token_hex(6))
+        outputs.folder(out / PUBLISHED)
+        self.folder = outputs.folder(out / PUBLISHED / secrets.token_hex(6))
         outputs.folder(self.folder / PAGES)
         self._finished = False
 
     def before(self) -> Path | None:
-        """Return the folder that is published now, or None."""
-        if (self._out / _CURRENT).exists():
-            return (self._out / _CURRENT).resolve()
-        return self._out if (self._out / FILES[1]).exists() else None
+        """Return the folder that is published now, or None. A link that is not ours leads nowhere."""
+        target = self._target(_CURRENT) or ""
+        if re.fullmatch(rf"{re.escape(PUBLISHED)}/\w+", target) and (self._out / target).is_dir():
+            return self._out / target
+        links = any((self._out / name).is_symlink() for name in (FILES[1], PAGES))
+        return self._out if (self._out / FILES[1]).is_file() and not links else None
+
+    def _target(self, name: str) -> str | None:
+        there = self._out / name
+        return str(there.readlink()) if there.is_symlink() else None
 
     def set_aside(self, present: Collection[str]) -> list[str]:
         """Keep the pages of those who are not `present` in the folder `left`; return who they are."""
@@ -104,32 +111,30 @@ class Publication:
 
     def finish(self) -> None:
         """Publish: from one rename on everybody sees the new files."""
-        if not (self._out / _CURRENT).is_symlink():
+        if self.before() == self._out:
             self._adopt()
-        self._link(_CURRENT, f"{_PUBLISHED}/{self.folder.name}")
+        self._link(_CURRENT, f"{PUBLISHED}/{self.folder.name}")
         self._finished = True
         for name in (*FILES, PAGES, LEFT):
-            there = self._out / name
-            if (self.folder / name).exists() and not there.is_symlink():
-                self._link(name, f"{_CURRENT}/{name}")
-            elif name == LEFT and there.is_symlink() and not there.exists():
-                there.unlink()
-        for old in (self._out / _PUBLISHED).iterdir():
+            ours = f"{_CURRENT}/{name}"
+            if (self.folder / name).exists() and self._target(name) != ours:
+                self._link(name, ours)
+            elif name == LEFT and self._target(name) == ours and not (self._out / name).exists():
+                (self._out / name).unlink()
+        for old in (self._out / PUBLISHED).iterdir():
             if old.name != self.folder.name:
                 shutil.rmtree(old, ignore_errors=True)
 
     def _adopt(self) -> None:
         """Take over files of a version that wrote them into OUT itself: links to the same, before anything is new."""
         own = [name for name in (*FILES, PAGES) if os.path.lexists(self._out / name)]
-        if not own:
-            return
-        old = outputs.folder(self._out / _PUBLISHED / "adopted")
+        old = outputs.folder(self._out / PUBLISHED / "adopted")
         for name in own:
             if (self._out / name).is_dir():
                 shutil.copytree(self._out / name, old / name, dirs_exist_ok=True)
             else:
                 shutil.copyfile(self._out / name, old / name)
-        self._link(_CURRENT, f"{_PUBLISHED}/{old.name}")
+        self._link(_CURRENT, f"{PUBLISHED}/{old.name}")
         for name in own:
             if (self._out / name).is_dir():
                 (self._out / name).rename(old / f".{name}")

@@ -150,22 +150,30 @@ def test_no_link_leads_the_files_of_a_class_out(folder, outside, course):
     out = folder / "out"
     out.symlink_to(outside)
     done = toy.grade(folder, "cohort", "lab01", ".", "-o", "out", course=course)
-    assert done.returncode == 2 and "out cannot be made: out is a symbolic link" in done.stderr
+    assert done.returncode == 2 and "out cannot be made or written: out is a symbolic link" in done.stderr
     out.unlink()
     out.mkdir()
     (out / "students").symlink_to(outside)
+    (out / ".current").symlink_to(outside)
+    (out / ".published").symlink_to(outside)
     done = toy.grade(folder, "cohort", "lab01", ".", "-o", "out", course=course)
-    assert done.returncode == 2 and "out cannot be made: students is a symbolic link" in done.stderr
-    (out / "students").unlink()
+    assert done.returncode == 2 and "out cannot be made or written: .published is a symbolic link" in done.stderr
+    (out / ".published").unlink()
     (out / "results.sqlite").symlink_to(outside / "new")
     done = toy.grade(folder, "cohort", "lab01", ".", "-o", "out", course=course)
     assert done.returncode == 2 and "out/results.sqlite is a symbolic link" in done.stderr
     (out / "results.sqlite").unlink()
-    for name in ("cohort.json", "cohort.html", "grades.csv", "items.csv", "students.key.json"):
-        if not (out / name).exists():
-            (out / name).symlink_to(outside / "authorized_keys")
+    (out / "students.key.json").symlink_to(outside / "authorized_keys")
+    done = toy.grade(folder, "cohort", "lab01", ".", "-o", "out", course=course)
+    assert done.returncode == 2 and "out/students.key.json is a symbolic link" in done.stderr
+    (out / "students.key.json").unlink()
+    for name in ("cohort.json", "cohort.html", "grades.csv", "items.csv"):
+        (out / name).symlink_to(outside / "authorized_keys")
     assert toy.grade(folder, "cohort", "lab01", ".", "-o", "out", course=course).returncode == 0
-    assert untouched(outside)
+    assert untouched(outside) and {str((out / name).readlink()) for name in ("students", "grades.csv")} == {
+        ".current/students",
+        ".current/grades.csv",
+    }
 
 
 def test_what_lies_on_the_desk_is_read_as_a_plain_file(folder, course):

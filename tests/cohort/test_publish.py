@@ -78,6 +78,19 @@ def test_files_of_an_earlier_version_are_taken_over(tmp_path):
     assert marks(tmp_path) == {"new"} and (tmp_path / "left" / "s002.html").read_text() == "old"
 
 
+def test_links_that_somebody_laid_there_lead_nowhere(tmp_path):
+    outside, out = tmp_path / "outside", tmp_path / "out"
+    (outside / "students").mkdir(parents=True)
+    (outside / "students" / "s009.html").write_text("private")
+    out.mkdir()
+    for name in ("students", ".current", "left"):
+        (out / name).symlink_to(outside / "students" if name != ".current" else outside)
+    assert write(out, "new") == []
+    assert marks(out) == {"new"} and whole(out)
+    assert [path.read_text() for path in outside.rglob("*.html")] == ["private"]
+    assert not any(path.name == "s009.html" for path in (out / ".published").rglob("*"))
+
+
 # Killed, or out of room, at every step
 
 STEPS = ("open", "replace", "rename", "symlink", "unlink", "rmdir", "mkdir", "write")
