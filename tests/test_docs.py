@@ -137,6 +137,13 @@ def test_every_relative_link_leads_somewhere(path):
     assert dead == []
 
 
+def test_every_task_of_labs_07_to_09_is_a_part_of_their_drawing():
+    drawn = parts((ROOT / "exercises" / "handbook" / "network.svg").read_text(encoding="utf-8"))
+    labs = [COURSE.lab(name) for name in ("lab07", "lab08", "lab09")]
+    tasks = {task.id for lab in labs for task in lab.tasks if not task.id.startswith("checkpoint_")}
+    assert drawn == tasks | {lab.id for lab in labs} | {"ground", "muted"}
+
+
 def test_the_readme_counts_right():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (lab[0-9]+) \| (.+?) \| ([0-9]+) \| ([0-9]+) \|$", readme, re.MULTILINE)
