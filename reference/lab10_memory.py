@@ -194,18 +194,23 @@ def memory_plan(
     Arithmetic of diffusers' `enable_model_cpu_offload` and `enable_sequential_cpu_offload` (accelerate's hooks),
     `apply_group_offloading` without a stream, and `enable_layerwise_casting` to one byte.
     """
-    weights = [c["params"] * c["bytes_per_param"] for c in components]
-    # What a strategy loads at every call of the component.
-    reloaded = sum(w * (steps if c["per_step"] else 1) for w, c in zip(weights, components, strict=True))
+
+    def weights(c: dict[str, int | bool]) -> int:
+        """Return the bytes of a component's weights."""
+        return c["params"] * c["bytes_per_param"]
+
+    total = sum(weights(c) for c in components)
+    # What is loaded where every call loads.
+    reloaded = sum(weights(c) * (steps if c["per_step"] else 1) for c in components)
 
     def worst(held: Callable[[dict[str, int | bool]], int]) -> int:
         """Return the most that one component holds together with its activations."""
         return max(held(c) + c["activations"] for c in components)
 
     if strategy == "none":
-        peak, moved = sum(weights) + worst(lambda c: 0), 0
+        peak, moved = total + worst(lambda c: 0), 0
     elif strategy == "model":
-        peak, moved = worst(lambda c: c["params"] * c["bytes_per_param"]), 2 * sum(weights)
+        peak, moved = worst(weights), 2 * total
     elif strategy == "sequential":
         peak, moved = worst(lambda c: c["largest_leaf"] * c["bytes_per_param"]), reloaded
     elif strategy == "group":

@@ -936,6 +936,8 @@ def test_verdict(compare, draw):
     for dtype, min_psnr in (("float16", 50.0), ("bfloat16", 90.0), ("bfloat16", 35.0), ("float16", 100.0)):
         x = pictures(draw, 2, 6, 5) * 30.0
         play_report(compare, draw, ("verdict",), x, dtype=dtype, min_psnr=min_psnr)
+    # Nothing is lost from float32 to float32, so that whatever is asked for is reached.
+    play_report(compare, draw, ("psnr", "verdict"), pictures(draw, 1, 2, 3), dtype="float32", min_psnr=math.inf)
 
 
 # step_cache
