@@ -290,3 +290,17 @@ def test_a_view_is_what_is_compared():
 def test_a_view_that_the_reference_does_not_fit_is_ours():
     with pytest.raises(KeyError):
         compare(answer({"peak": 1}), answer({}), {}, lambda value: value["peak"])
+
+
+def test_a_view_is_not_shown_far_more_than_is_expected():
+    shown = []
+
+    def words(value):
+        shown.append(value.array.size)
+        return str(value.array[:4].tolist())
+
+    expected, huge = tensor(np.zeros(4, np.int8)), tensor(np.zeros(3 << 20, np.int8))
+    assert difference(expected, expected, words) is None
+    found = difference(huge, expected, words)
+    assert found is not None and "shape" in found.says
+    assert set(shown) == {4}

@@ -190,3 +190,41 @@ def test_the_next_file_is_judged_as_before_after_a_model_broke_off(grade_toy):
     broken = HONEST.replace("net(x, t)", "net(x.expand(100_000_000, 2, 3), t)")
     assert outcomes(grade_toy(broken, **COURSE))["value"] == "crashed"
     assert set(outcomes(grade_toy(HONEST, **COURSE)).values()) == {"passed"}
+
+
+# Text as UTF-8, which is longer when it is written anew.
+WIDE = """
+
+import json
+import alphabar_worker.frames as f
+f.dumps = lambda m: json.dumps(m, ensure_ascii=False).encode()
+"""
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "{object(): 1}",
+        "{'$recipe': ['stack', ['raise SystemExit', {}, {}], {}]}",
+        "[{'a': {(1, 2): x}}]",
+        "['€' * 90_000] * 14",
+    ],
+    ids=["an odd key", "a recipe", "a key within", "more than fits"],
+)
+def test_what_cannot_be_passed_on_is_no_fault_of_ours(grade_toy, given):
+    result = grade_toy(HONEST.replace("net(x, t)", f"net(x, {given})") + WIDE, **COURSE)
+    assert outcomes(result) == {"value": "crashed", "calls": "crashed", "looks": "passed"}
+    assert "a model takes tensors on the processor and plain values" in message(result, "value")
+    assert result.score.possible == 7 and result.problem is None
+
+
+def test_whoever_asks_without_end_runs_out_of_time(grade_toy):
+    endless = """        while True:
+            try:
+                net(x, t)
+            except Exception:
+                pass
+"""
+    source = HONEST.replace('        x = net(x, t)["sample"]\n', endless)
+    result = grade_toy(source, **COURSE, lab=toy.LAB.replace("cpu_s = 10", "cpu_s = 1"))
+    assert {outcomes(result)[name] for name in ("value", "calls")} == {"timed_out"}
