@@ -145,10 +145,11 @@ def cohort_command(
                 outputs.write(target / SLOW_FILE, json.dumps(slow, indent=1) + "\n")
             except OSError as error:
                 raise cannot_write(target, error) from None
-        decided = resolved(adjustments, read_key(key), found)
+        before = _before(target)
+        others = [row.student for row in before.rows] if before is not None and merge else []
+        decided = resolved(adjustments, read_key(key), found, others)
         check_items(decided, lab.id, tasks)
         found = with_decided(found, decided, f"{lab.id}.py")
-        before = _before(target)
         kept_rows, chosen = _left_alone(before, found, read_key(key), only, merge, target)
         if before is not None and (merge or chosen is not None):
             found = _with_others(found, before, kept_rows, chosen)

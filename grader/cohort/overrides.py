@@ -86,9 +86,14 @@ def is_about(wanted: str, identities: Sequence[str], people: Sequence[Person]) -
     return wanted in known - {""}
 
 
-def resolved(adjustments: Adjustments, key: Key, found: Found) -> dict[str, list[Override]]:
-    """Return everybody's decisions, by pseudonym; UsageError where one fits nobody, or two. Nothing is graded yet."""
-    present = [*(entry.student for entry in found.entries), *found.unmatched]
+def resolved(
+    adjustments: Adjustments, key: Key, found: Found, others: Collection[str] = ()
+) -> dict[str, list[Override]]:
+    """Return everybody's decisions, by pseudonym; UsageError where one fits nobody, or two. Nothing is graded yet.
+
+    `others` are in the class too, in a section that was graded before.
+    """
+    present = list(dict.fromkeys([*(entry.student for entry in found.entries), *found.unmatched, *others]))
     result: dict[str, list[Override]] = {}
     for override in adjustments.override:
         if override.file:

@@ -182,6 +182,8 @@ POINTS = [
     ("made", "before a page", 1, 9),
     ("made", "after a page", 5, 9),
     ("made", "before a file takes its place", 11, 9),
+    ("made", "before it is published", 1, 9),
+    ("made", "after it is published", 1, 9),
     ("local", "graded", 4, 3),
     ("local", "before the rows", 1, 9),
     ("dask", "graded", 4, 3),
@@ -247,7 +249,7 @@ def test_a_kill_loses_at_most_what_is_in_flight(
     course, class_of_nine, undisturbed, tmp_path, executor, point, number, kept
 ):
     out = tmp_path / "out"
-    # Who is who is settled first, and outlives the kill.
+    # Who is who is computed from the work, and is the same again; a key that is there already stays.
     out.mkdir()
     (out / "students.key.json").write_bytes((undisturbed / "students.key.json").read_bytes())
     killed = run_killed(course, class_of_nine, out, executor, point, number, tmp_path / "first")

@@ -88,7 +88,10 @@ def test_another_class_is_refused_and_merge_adds_it(tmp_path, course, graded):
     code, _, err = cohort(course, *words)
     assert code == 2 and "holds the grades of another class" in err and "--merge" in err
     assert read_cohort(graded) == before
-    assert cohort(course, *words, "--merge")[0] == 0
+    (tmp_path / "a.toml").write_text(
+        '[[override]]\nstudent = "ann"\npoints = 1\nwhy = "It was so."\nby = "mk"\ndate = 2026-11-24\n'
+    )
+    assert cohort(course, *words, "--merge", "--adjust", tmp_path / "a.toml")[0] == 0  # of the other section's people
     after = read_cohort(graded)
     assert {row.submission for row in after.rows} == {"ann", "bob", "dan", "eve"}
     assert [row for row in after.rows if row.submission in ("ann", "bob")] == before.rows
