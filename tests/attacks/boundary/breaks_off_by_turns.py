@@ -1,4 +1,5 @@
 # attacks lab03 spaced_timesteps | is wrong in one process and raises in another, so that no failure repeats and the better try counts
+# full: it goes by the numbers of processes, which are its own there
 
 import torch
 
