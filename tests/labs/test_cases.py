@@ -547,7 +547,7 @@ LAB08 = [
     ),
     right(
         "lora_init",
-        "a draw of the outputs' size thrown away",
+        "rows in another order, drawn too",
         (START, f"{START}[torch.randperm(r, generator=generator)]"),
     ),
     fails(
