@@ -544,7 +544,7 @@ def test_second_order_step(compare, draw):
     play_trajectory(compare, draw, "karras", 6, (2, 3, 8, 8))
 
 
-@check("DPMpp2M", visible=True)
+@check("DPMpp2M", visible=True, reported=True)
 def test_order_of_convergence(compare, draw):
     """Twice as many steps leave about a quarter of the error."""
     compare.play("error_by_steps", view=order, step_counts=[14, 28, 56], x=draw.normal(48, 2))

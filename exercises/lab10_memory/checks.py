@@ -946,7 +946,7 @@ def test_verdict(compare, draw):
 def walk(draw: Any, shape: tuple[int, ...], changes: list[float], offset: float = 0.0, sparse: bool = False):
     """Return inputs offset + x_0·(1 + c), for each c of `changes`.
 
-    `sparse`: one sample's first row alone is changed, by 36·c.
+    `sparse`: one sample's first row alone is changed, from ±1 by 36·c, so that no draw decides how much that is.
     """
     rng = np.random.default_rng(draw.seed())
     start = rng.normal(size=shape)
@@ -954,7 +954,7 @@ def walk(draw: Any, shape: tuple[int, ...], changes: list[float], offset: float 
     for change in changes:
         x = start.copy() if sparse else start * (1 + change)
         if sparse:
-            x[0, :, 0] *= 1 + 36 * change
+            x[0, :, 0] = np.sign(start[0, :, 0]) * (1 + 36 * change)
         steps.append(array((offset + x).astype(np.float32)))
     return steps
 

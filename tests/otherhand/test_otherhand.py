@@ -65,6 +65,12 @@ def run(benches, hand, source, tasks=None):
     return grade(Job(bench.lab, parse(source.encode(), f"{lab_id}.py"), tasks), bench)
 
 
+def task_of(hand, function):
+    """The task that a function belongs to: some have two."""
+    [task] = [task.id for task in COURSE.lab(hand.split("/")[0]).tasks if function in task.functions]
+    return task
+
+
 @pytest.mark.parametrize("hand", HANDS)
 def test_right_code_earns_everything(benches, hand):
     result = run(benches, hand, (HERE / f"{hand}.py").read_text(encoding="utf-8"))
@@ -76,6 +82,7 @@ def test_right_code_earns_everything(benches, hand):
 def test_wrong_code_does_not(benches, hand, task, name):
     (table,) = [one for one in tables(hand) if (one["task"], one["name"]) == (task, name)]
     source = with_function((HERE / f"{hand}.py").read_text(encoding="utf-8"), table["code"])
-    result = run(benches, hand, source, [task])
+    result = run(benches, hand, source, [task_of(hand, task)])
     assert result.problem is None, result.problem
-    assert (result.score.earned == result.score.possible) == ("settled" in table), table["truth"]
+    earns_all = result.score.earned == result.score.possible
+    assert earns_all == ("settled" in table or "open" in table), table["truth"]
