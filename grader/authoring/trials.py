@@ -39,7 +39,7 @@ Kind = Literal[
     "seed",
     "search",
 ]
-TRUSTED_CPU_S = 3.0  # an endless mutant may waste this much a task
+TRUSTED_CPU_S = 6.0  # an endless mutant may waste this much a task
 FRESH = ("reference", "starter", "equivalent")  # graded just as a student's file is, worker and all
 DIAGNOSED = ("misconception", "pair")
 
