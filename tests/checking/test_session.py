@@ -226,7 +226,7 @@ def test_a_reference_that_raises_asks_for_an_exception(grade_toy):
     ("checks", "says"),
     [
         ("from grader.kit import nonsense\n", "cannot import name 'nonsense'"),
-        ("def broken(:\n", "SyntaxError"),
+        ("def broken(:\n", "line 1: invalid syntax"),
         ("def test_x(compare):\n    '''Doc.'''\n", "test_x has no @check(task)"),
         (
             "from grader.kit import check\n@check('nope')\ndef test_x(compare):\n    '''Doc.'''\n",
