@@ -23,9 +23,8 @@ def tables(hand: str) -> list[dict[str, str]]:
 
 
 WRONG = [(hand, table["task"], table["name"]) for hand in HANDS for table in tables(hand)]
-SAMPLED = (
-    3  # one in so many is tried in every run of the tests, all by `pytest -m "sweep or not sweep" tests/otherhand`
-)
+# One in so many is tried in every run of the tests; all are by `pytest -m "sweep or not sweep" tests/otherhand`.
+SAMPLED = 3
 CASES = [
     pytest.param(*one, id="-".join(one), marks=[] if number % SAMPLED == 0 else [pytest.mark.sweep])
     for number, one in enumerate(WRONG)
