@@ -187,17 +187,17 @@ def texts(stack, prompts):
 
 def drawn_through(student, *, stack, config, weights, prompts, edges, noise, steps):
     """Draw under edge maps with guidance 3: the loop is ours, the UNet's forward pass the student's."""
-    net, scheduler = trained(config, weights), stack.scheduler()
+    net, walk = trained(config, weights), stack.scheduler()
     cond, uncond = texts(stack, prompts)
     both, hint = torch.cat([uncond, cond]), torch.cat([edges, edges])
-    scheduler.set_timesteps(steps)
+    walk.set_timesteps(steps)
     x = noise
-    for t in scheduler.timesteps:
+    for t in walk.timesteps:
         given = torch.cat([x, x])
         down, mid = net(given, t, both, hint, return_dict=False)
         eps = student.unet_with_control(stack.unet, given, t, both, down, mid)
         eps_uncond, eps_cond = eps.chunk(2)
-        x = scheduler.step(eps_uncond + 3.0 * (eps_cond - eps_uncond), t, x).prev_sample
+        x = walk.step(eps_uncond + 3.0 * (eps_cond - eps_uncond), t, x).prev_sample
     return stack.decode(x)
 
 
@@ -208,15 +208,15 @@ def drawn_in_windows(student, *, stack, config, weights, prompts, edges, noise, 
     both, hint = torch.cat([uncond, cond]), torch.cat([edges, edges])
     pictures = []
     for start, end in windows:
-        scheduler = stack.scheduler()
-        scheduler.set_timesteps(steps)
+        walk = stack.scheduler()
+        walk.set_timesteps(steps)
         x = noise
-        for keep, t in zip(student.control_window(steps, start, end), scheduler.timesteps, strict=True):
+        for keep, t in zip(student.control_window(steps, start, end), walk.timesteps, strict=True):
             given = torch.cat([x, x])
             down, mid = net(given, t, both, hint, float(keep), return_dict=False)
             residuals = {"down_block_additional_residuals": down, "mid_block_additional_residual": mid}
             eps_uncond, eps_cond = stack.unet(given, t, both, **residuals).sample.chunk(2)
-            x = scheduler.step(eps_uncond + 3.0 * (eps_cond - eps_uncond), t, x).prev_sample
+            x = walk.step(eps_uncond + 3.0 * (eps_cond - eps_uncond), t, x).prev_sample
         pictures.append(x)
     return stack.decode(torch.cat(pictures))
 
@@ -228,10 +228,10 @@ def drawn_together(student, *, stack, config, weights, prompt, hints, rows, nois
     both = torch.cat([uncond, cond])
     pictures = []
     for scales in rows:
-        scheduler = stack.scheduler()
-        scheduler.set_timesteps(steps)
+        walk = stack.scheduler()
+        walk.set_timesteps(steps)
         x = noise
-        for t in scheduler.timesteps:
+        for t in walk.timesteps:
             given = torch.cat([x, x])
             doubled = [torch.cat([hint, hint]) for hint in hints]
             joint = student.multi_control([net] * len(hints), given, t, both, doubled, scales)
@@ -240,7 +240,7 @@ def drawn_together(student, *, stack, config, weights, prompt, hints, rows, nois
                 "mid_block_additional_residual": joint["mid"],
             }
             eps_uncond, eps_cond = stack.unet(given, t, both, **residuals).sample.chunk(2)
-            x = scheduler.step(eps_uncond + 3.0 * (eps_cond - eps_uncond), t, x).prev_sample
+            x = walk.step(eps_uncond + 3.0 * (eps_cond - eps_uncond), t, x).prev_sample
         pictures.append(x)
     return stack.decode(torch.cat(pictures))
 
