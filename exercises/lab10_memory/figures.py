@@ -18,9 +18,13 @@ Points = list[tuple[float, float]]
 
 
 def over_operations(timeline: Any, unit: int) -> Points:
-    """Return a timeline over the share of the operations done, so that several fit one axis."""
+    """Return a timeline over the share of the operations done, the highest of each percent: several fit one axis."""
     last = max(index for index, _ in timeline) or 1
-    return [(100 * index / last, bytes_ / unit) for index, bytes_ in timeline]
+    highest: dict[int, float] = {}
+    for index, bytes_ in timeline:
+        percent = round(100 * index / last)
+        highest[percent] = max(highest.get(percent, 0.0), round(bytes_ / unit, 2))
+    return [(float(percent), most) for percent, most in sorted(highest.items())]
 
 
 def timeline_series(yours: Any, reference: Any, key: str, others: str, unit: int) -> list[tuple[str, Any, Points]]:

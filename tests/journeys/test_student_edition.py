@@ -154,6 +154,14 @@ def telling(lab: Lab) -> set[str]:
     return {line.strip() for line in lines if len(line.strip()) > 30 and not line.startswith(("from ", "import "))}
 
 
+def is_value(line: str) -> bool:
+    try:
+        ast.literal_eval(f"({line})")
+    except (SyntaxError, ValueError):
+        return False
+    return True
+
+
 def test_nothing_is_given_away(course: Course, released: Path) -> None:
     shown = texts(released)
     for path, text in shown.items():
@@ -168,6 +176,8 @@ def test_nothing_is_given_away(course: Course, released: Path) -> None:
         assert len(lines) > 20
         for path, text in told.items():
             given = [line for line in lines if line in text]
+            if path.name == "answers.bin":  # what a wrong prediction answers is recorded, and is no code
+                given = [line for line in given if not is_value(line)]
             assert not given, (path, given)
             found += sum(line in text for line in lab.starter.splitlines() if len(line) > 30)
     assert found  # such lines can be found
