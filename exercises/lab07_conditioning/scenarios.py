@@ -297,11 +297,11 @@ class Answer:
 def drawn_with_walk(student, *, stack, prompts, noise):
     """Draw with the student's way through the UNet; a ResNet and the attention behind it are one layer of it."""
 
-    def layers(block, context):
+    def layers(block, tokens):
         def layer(resnet, attention):
             def call(h, temb):
                 h = resnet(h, temb)
-                return h if attention is None else attention(h, encoder_hidden_states=context).sample
+                return h if attention is None else attention(h, encoder_hidden_states=tokens).sample
 
             return call
 
@@ -313,17 +313,17 @@ def drawn_with_walk(student, *, stack, prompts, noise):
         return None if found is None else found[0]
 
     def forward(unet):
-        def call(x, t, context):
+        def call(x, t, tokens):
             temb = unet.time_embedding(unet.time_proj(number(t).reshape(-1).expand(x.shape[0])))
             blocks = {
                 "conv_in": unet.conv_in,
                 "down": [
-                    {"resnets": layers(block, context), "downsampler": sampler(block, "downsamplers")}
+                    {"resnets": layers(block, tokens), "downsampler": sampler(block, "downsamplers")}
                     for block in unet.down_blocks
                 ],
-                "mid": lambda h, temb: unet.mid_block(h, temb, encoder_hidden_states=context),
+                "mid": lambda h, temb: unet.mid_block(h, temb, encoder_hidden_states=tokens),
                 "up": [
-                    {"resnets": layers(block, context), "upsampler": sampler(block, "upsamplers")}
+                    {"resnets": layers(block, tokens), "upsampler": sampler(block, "upsamplers")}
                     for block in unet.up_blocks
                 ],
                 "conv_out": lambda h: unet.conv_out(unet.conv_act(unet.conv_norm_out(h))),
