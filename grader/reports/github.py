@@ -41,18 +41,21 @@ def _property(text: str) -> str:
     return _data(inert(text)).replace(":", "%3A").replace(",", "%2C")
 
 
-def summary(all_graded: Sequence[Graded], notes: Sequence[str] = (), *, with_points: bool = True) -> str:
+def summary(
+    all_graded: Sequence[Graded], notes: Sequence[str] = (), *, with_points: bool = True, most: int = MOST_BYTES
+) -> str:
     """Return what a person reads of the job, in markdown: a table a file, and a sentence a task that is not right.
 
-    Without points it may stand where others read it. What a student wrote stands in it as code.
+    Without points it may stand where others read it. What a student wrote stands in it as code. Files for which
+    `most` bytes do not suffice are left out, and said.
     """
     parts = [f"> {prose(note)}\n" for note in notes]
     size = sum(len(part.encode()) for part in parts)
     for number, graded in enumerate(all_graded):
         part = _file(graded, with_points)
         size += len(part.encode())
-        if size > MOST_BYTES:
-            parts.append(f"{words.count(len(all_graded) - number, 'more file')} are in the artifacts only.\n")
+        if size > most:
+            parts.append(f"Not shown here: {words.count(len(all_graded) - number, 'more file')}.\n")
             break
         parts.append(part)
     return "\n".join(parts)
