@@ -266,7 +266,7 @@ def _write(
     try:
         outputs.folder(out)
         outputs.write(out / ci.NAME, run.model_dump_json(indent=1) + "\n")
-        outputs.write(out / "junit.xml", formats.find("junit").render(all_graded, os.environ))
+        outputs.write(out / "junit.xml", formats.find("junit").written(all_graded, os.environ))
         outputs.write(out / "summary.md", summary)
         for name, one in _pages(all_graded):
             outputs.write(out / name, page_of(course, course.lab(one.result.lab), one.result))

@@ -49,7 +49,7 @@ def write(writes: Sequence[str], graded: Sequence[Graded]) -> None:
 
     for text in writes:
         name, _, file = text.partition("=")
-        content = formats.find(name).render(graded, os.environ)
+        content = formats.find(name).written(graded, os.environ)
         if file == "-":
             click.echo(content, nl=False)
         else:

@@ -25,6 +25,14 @@ class Format:
     carries: str
     left_out: str
     render: Callable[[Sequence[Graded], Mapping[str, str]], str]
+    of_one: bool = False  # one submission's: two files of a lab would be counted twice
+
+    def written(self, all_graded: Sequence[Graded], environ: Mapping[str, str]) -> str:
+        """Return the file's text."""
+        labs = [graded.result.lab for graded in all_graded]
+        if self.of_one and (twice := next((lab for lab in labs if labs.count(lab) > 1), None)):
+            raise UsageError(f"{self.name} is for one submission, and several files of {twice} were graded.")
+        return self.render(all_graded, environ)
 
 
 def in_json(data: dict[str, Any]) -> str:
@@ -49,6 +57,7 @@ FORMATS = {
             " named mistake in `extra_data`",
             "calls, evidence, output, pictures; an outcome finer than passed and failed",
             lambda graded, environ: in_json(gradescope.results(graded)),
+            of_one=True,
         ),
         Format(
             "classroom50",
@@ -57,6 +66,7 @@ FORMATS = {
             "a row a task: whole points, rounded down, the exact ones beside; named mistake and sentence",
             "the single checks; evidence, output, pictures",
             lambda graded, environ: in_json(classroom50.result(graded, environ)),
+            of_one=True,
         ),
         Format(
             "classroom50-release",
@@ -65,6 +75,7 @@ FORMATS = {
             "what `github-summary` has, and how the points come to be whole",
             "the single checks; evidence, output, pictures",
             lambda graded, environ: classroom50.release_body(graded),
+            of_one=True,
         ),
         Format(
             "junit",

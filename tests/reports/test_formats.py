@@ -42,7 +42,7 @@ def written(name: str, *results: LabResult, paths: tuple[str, ...] = ()) -> str:
         Graded.of(result, path)
         for result, path in zip(results, paths or (f"work/{results[0].lab}.py",) * len(results), strict=True)
     ]
-    return formats.FORMATS[name].render(graded, RUNNER)
+    return formats.FORMATS[name].written(graded, RUNNER)
 
 
 # Small schemas, written from what each format's specification says.
@@ -241,6 +241,12 @@ def test_one_pull_request_may_bring_a_lab_twice():
         for one in json.loads(written("sarif", *both, paths=("a/lab01.py", "b/lab01.py")))["runs"][0]["results"]
     ]
     assert len(set(prints)) == len(prints)
+
+
+@pytest.mark.parametrize("name", ["gradescope", "classroom50", "classroom50-release"])
+def test_a_lab_counts_once_where_a_submission_is_one(name):
+    with pytest.raises(UsageError, match="is for one submission, and several files of lab01 were graded"):
+        written(name, half_right(), half_right())
 
 
 def test_the_record_makes_the_same_bytes_again():
