@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from grader.cli.student import course_option, open_course, write_asked
+from grader.cli.student import course_option, open_course
+from grader.cli.written import write_asked
 from grader.errors import UsageError
 
 if TYPE_CHECKING:
