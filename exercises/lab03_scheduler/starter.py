@@ -79,7 +79,8 @@ def spaced_timesteps(
 
     Returns:
         (n,) int64, never rising, exactly n of them: at n = T entries of the "dpm" family repeat. For example
-        (10, 4, "linspace"): 9, 6, 3, 0; (10, 4, "leading", 1): 7, 5, 3, 1; (10, 3, "trailing"): 9, 6, 2; (10, 3, "linspace", family="dpm"): 9, 6, 3.
+        (10, 4, "linspace"): 9, 6, 3, 0; (10, 4, "leading", 1): 7, 5, 3, 1; (10, 3, "trailing"): 9, 6, 2;
+        (10, 3, "linspace", family="dpm"): 9, 6, 3.
     """
     raise NotImplementedError
 
@@ -303,8 +304,8 @@ def lcm_step(
 
     Returns:
         "prev" and "denoised": shape and dtype of `x_t`. Compute in float32 and round at the end; a product √(1−ᾱ_t)·ε
-        in the dtype of `x_t`, as diffusers forms it, passes as well, and so does prev made of
-        the rounded denoised. For example t = 1, ᾱ_1 = 0.36, x_t = 2, ε = 1: x̂_0 = (2 − 0.8)/0.6 = 2, and with τ = 10
+        in the dtype of `x_t`, as diffusers forms it, passes as well, and so does a prev that is made of the
+        rounded denoised. For example t = 1, ᾱ_1 = 0.36, x_t = 2, ε = 1: x̂_0 = (2 − 0.8)/0.6 = 2, and with τ = 10
         denoised = 0.00249·2 + 0.99875·2 = 2.0025.
     """
     raise NotImplementedError
