@@ -39,6 +39,12 @@ def open_course(course_dir: str | None) -> Course:
     return load(course_root(course_dir))
 
 
+def refuse_broken_code(course: Course) -> None:
+    """Raise CourseError where a file of any lab is no Python: a command that needs none of them says so last."""
+    for lab in course.labs:
+        lab.refuse_broken_code()
+
+
 def course_root(course_dir: str | None) -> Path:
     """Return where the course lies; say so where there is another one here, which counts only when it is named."""
     root = find_root(course_dir)
@@ -292,6 +298,7 @@ def list_command(course_dir: str | None) -> None:
         click.echo(f"{lab.id}  {lab.manifest.title:<36} {score:>8} points")
         for task in lab.tasks:
             click.echo(f"       {task.id:<28} {task.points:>2}  {task.title}")
+    refuse_broken_code(course)
 
 
 @click.command("start")
@@ -331,8 +338,11 @@ def read_command(name: str | None, open_it: bool, course_dir: str | None) -> Non
             raise UsageError("which page? `grade read` lists them.")
         for one in course.pages:
             click.echo(f"{one.name:<22} {one.title}")
+        refuse_broken_code(course)
         return
     chosen = course.page(name)
+    if any(lab.id == chosen.name for lab in course.labs):
+        course.lab(chosen.name)  # which looks whether its files are Python
     if open_it:
         show(write_pages(course) / f"{chosen.name}.html")
     elif sys.stdout.isatty():
@@ -459,20 +469,23 @@ def doctor_command() -> None:
         click.echo(
             "No isolation works here. Grade only code that you trust; marks that count come from a Linux machine."
         )
-    _name_the_course()
-    click.get_current_context().exit(5 if missing else 0)
+    broken = _name_the_course()
+    click.get_current_context().exit(5 if missing else broken)
 
 
-def _name_the_course() -> None:
+def _name_the_course() -> int:
+    """Say which course is graded by, and what is wrong with it; return the exit code for that."""
     from grader.seeds import EXAMPLE, WARNING
 
     try:
         course = open_course(None)
+        refuse_broken_code(course)
     except GraderError as error:
         click.echo(f"  --  {error}")
-        return
+        return error.exit_code
     click.echo(f"Course: {course.mark}, in {course.root}")
     click.echo(f"  --  {WARNING}" if course.seed == EXAMPLE else "  ok  a seed of this course's own")
+    return 0
 
 
 @click.command("schema")
@@ -503,6 +516,7 @@ def status() -> None:
     color, ascii_only, width = terminal_facts()
     heading = course.manifest.title
     click.echo(terminal.render_status(rows, color=color, ascii=ascii_only, width=width, heading=heading), nl=False)
+    refuse_broken_code(course)
 
 
 def show(path: Path) -> None:
