@@ -84,12 +84,8 @@ def test_a_file_that_is_missing_is_a_result_and_a_broken_course_is_not(tmp_path,
 def test_it_installs_away_from_what_was_handed_in(tmp_path, autograder, monkeypatch):
     bundle, asked = tmp_path / "bundle", []
     bundle.mkdir()
-    for name in (
-        "alphabar-0.1.0+student-py3-none-any.whl",
-        "alphabar_weights-1-py3-none-any.whl",
-        "isolation.sh",
-        "constraints.txt",
-    ):
+    wheels = ["alphabar-0.1.0+student-py3-none-any.whl", "alphabar_weights-1-py3-none-any.whl"]
+    for name in (*wheels, "isolation.sh", "constraints.txt"):
         (bundle / name).write_text("")
     monkeypatch.setattr(autograder, "HERE", bundle)
     monkeypatch.setattr(autograder, "TORCH_INDEX", "INDEX")
