@@ -276,9 +276,11 @@ def _write(
     if os.environ.get("GITHUB_ACTIONS") == "true":
         click.echo(github.annotate(all_graded), nl=False)
     if named := os.environ.get("GITHUB_STEP_SUMMARY"):
-        # The runner's own file, to which each step adds.
-        with contextlib.suppress(OSError), Path(named).open("a", encoding="utf-8") as file:
-            file.write(summary + "\n")
+        try:
+            with Path(named).open("a", encoding="utf-8") as file:  # the runner's own, to which each step adds
+                file.write(summary + "\n")
+        except OSError as error:
+            click.echo(f"note: the job's summary could not be written: {error.strerror}.", err=True)
 
 
 def _pages(all_graded: Sequence[Graded]) -> Iterator[tuple[str, Graded]]:

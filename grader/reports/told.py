@@ -99,7 +99,9 @@ def sentence(result: LabResult, task: TaskResult) -> str:
     if task.diagnosis is not None and task.diagnosis.misconceptions:
         return task.diagnosis.says
     if visible is not None:
-        return headline(visible, result.filename, task.line)
+        said = task.diagnosis.says if task.diagnosis else ""
+        # Made from this check it knows the line of the value; from a hidden one it is not for here.
+        return said if said.endswith(visible.title) else headline(visible, result.filename, task.line)
     titles = words.joined([check.title for check in open_checks[:2]])
     more = f" And {len(open_checks) - 2} more." if len(open_checks) > 2 else ""
     return f"What visible checks ask for holds; hidden checks do not pass: {titles}{more}"

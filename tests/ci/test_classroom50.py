@@ -84,7 +84,8 @@ def test_a_file_that_is_missing_is_a_result_and_a_broken_course_is_not(tmp_path,
 def test_it_installs_away_from_what_was_handed_in(tmp_path, autograder, monkeypatch):
     bundle, asked = tmp_path / "bundle", []
     bundle.mkdir()
-    for name in ("alphabar-0.1.0+student-py3-none-any.whl", "alphabar_weights-1-py3-none-any.whl", "isolation.sh"):
+    wheels = ["alphabar-0.1.0+student-py3-none-any.whl", "alphabar_weights-1-py3-none-any.whl"]
+    for name in (*wheels, "isolation.sh", "constraints.txt"):
         (bundle / name).write_text("")
     monkeypatch.setattr(autograder, "HERE", bundle)
     monkeypatch.setattr(autograder, "TORCH_INDEX", "INDEX")
@@ -99,10 +100,9 @@ def test_it_installs_away_from_what_was_handed_in(tmp_path, autograder, monkeypa
     python = [command for command, _ in asked if command[0] != "sh"]
     assert len(python) == 3 and all(command[1] == "-I" for command in python), "else the checkout's pip.py is pip"
     assert python[0][:4] == [sys.executable, "-I", "-m", "venv"]
+    assert all(str(bundle / "constraints.txt") in command for command in python[1:])
     assert python[1][-3:] == ["--index-url", "INDEX", "torch"]
-    assert [Path(word).name for word in python[2][-2:]] == [
-        "alphabar-0.1.0+student-py3-none-any.whl", "alphabar_weights-1-py3-none-any.whl",
-    ]  # fmt: skip
+    assert [Path(word).name for word in python[2][-2:]] == wheels
     (bundle / "alphabar-0.2.0-py3-none-any.whl").write_text("")
     with pytest.raises(SystemExit, match=r"one wheel of alphabar was expected beside .*, and 2 are there"):
         autograder.install(tmp_path / "away")

@@ -331,6 +331,16 @@ def test_where_only_hidden_checks_fail_their_titles_are_said():
     assert sentence(result, task) == ("What visible checks ask for holds; hidden checks do not pass: A hidden title.")
 
 
+def test_where_a_visible_check_fails_too_it_is_the_one_that_is_quoted():
+    found = half_right()
+    task = next(task for task in found.tasks if task.id == "cosine_schedule")
+    assert sentence(found, task) == task.diagnosis.says and "line 64" in task.diagnosis.says
+    hidden_first = task.model_copy(
+        update={"diagnosis": task.diagnosis.model_copy(update={"says": f"{SECRET} What fails: β is clipped at 0.999."})}
+    )
+    assert sentence(found, hidden_first).startswith("lab01.py, line 64: RuntimeError: The size of tensor a")
+
+
 # Nothing that acts.
 
 ACTS = [

@@ -1,8 +1,8 @@
 """Grades a lab on Classroom 50. Standard library only, for it runs on the runner's own Python.
 
-Beside this file, in CLASSROOM/autograders/ASSIGNMENT/, belong isolation.sh and the wheel of the *student edition*
-(`grade release`), for whoever finds the bundle's address can read it. The score is what the visible checks give; marks
-that count come from `grade cohort` on clones.
+Beside this file, in CLASSROOM/autograders/ASSIGNMENT/, belong isolation.sh, constraints.txt (the libraries that the
+course was tried with), and the wheel of the *student edition* (`grade release`): whoever finds the bundle's address can
+read it. The score is what the visible checks give; marks that count come from `grade cohort` on clones.
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ def install(folder: Path) -> Path:
     # -I and `cwd`: Python and pip are looked for in no folder that somebody has handed in.
     subprocess.run([sys.executable, "-I", "-m", "venv", str(folder / "venv")], cwd=folder, check=True)
     pip = [str(folder / "venv" / "bin" / "python"), "-I", "-m", "pip", "install", "--quiet"]
+    if (HERE / "constraints.txt").is_file():
+        pip += ["--constraint", str(HERE / "constraints.txt")]
     index = ["--index-url", TORCH_INDEX] if TORCH_INDEX else []
     subprocess.run([*pip, *index, "torch"], cwd=folder, check=True)
     subprocess.run([*pip, *map(str, sorted(HERE.glob("*.whl")))], cwd=folder, check=True)
