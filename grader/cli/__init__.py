@@ -15,6 +15,7 @@ import click
 
 from grader import __version__
 from grader.errors import GraderError
+from grader.text import clean_line
 
 # command -> (module, what it is for)
 COMMANDS = {
@@ -32,6 +33,8 @@ COMMANDS = {
     "who": ("term", "Say who a pseudonym is, or everybody; names are shown."),
     "diff": ("instructor", "Say whose score moves between two gradings, and by which check."),
     "export": ("export", "Fill in a gradebook of Canvas or Moodle, write feedback and Gradescope results."),
+    "ci": ("ci", "Grade what a pull request touches: summary, annotations, JUnit, JSON, pages."),
+    "comment": ("ci", "Write a pull request's comment from what `grade ci` left; runs nothing."),
     "merge": ("term", "Join sections of a class that were graded in folders of their own."),
     "term": ("term", "Join the labs of a term: one gradebook, one page."),
     "audit": ("author", "Prove that a lab's checks reject wrong code and accept right code."),
@@ -113,7 +116,9 @@ def main() -> None:
     except BrokenPipeError:
         code = 0
     except Exception as error:
-        click.echo(f"grade: a bug of ours, not yours ({type(error).__name__}: {error}). {_keep(error)}", err=True)
+        # On one line: a job's log takes what begins a line for a command, and the text may be a student's.
+        says = clean_line(f"{type(error).__name__}: {error}")
+        click.echo(f"grade: a bug of ours, not yours ({says}). {_keep(error)}", err=True)
         code = 70
     sys.exit(code if isinstance(code, int) else 0)
 

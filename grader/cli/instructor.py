@@ -120,7 +120,8 @@ def cohort_command(
     if dry_run:
         with tempfile.TemporaryDirectory() as folder, Sources() as sources:
             key = _key_copy(folder, target)
-            found = find(submissions, lab, key_path=key, sources=sources, **options)
+            slow = _slow(target) if target is not None else {}
+            found = find(submissions, lab, key_path=key, sources=sources, slow=slow, **options)
             check_items(resolved(adjustments, read_key(key), found), lab.id, tasks)
             _show_mapping(found, read_key(key))
         return
