@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install system demo check test audit bench minisd minisd-check clean
+.PHONY: install system demo check test audit bench compat minisd minisd-check clean
 
 install: $(STAMP)
 
@@ -55,8 +55,12 @@ minisd: install
 minisd-check: install
 	@$(BIN)/python -m fixtures.recipes.minisd.measure
 
+# The same results with other Pythons, torches, diffusers: installs what it can reach below .compat/, gigabytes at worst.
+compat: install
+	@$(BIN)/python benchmarks/compat.py
+
 bench: install
 	@$(BIN)/python benchmarks/cold_start.py
 
 clean:
-	rm -rf $(VENV) dist .grade
+	rm -rf $(VENV) dist .grade .compat

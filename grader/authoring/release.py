@@ -100,14 +100,14 @@ def release(
             leaks.refuse_wheel(path)
         if repository:
             says = f"{course.manifest.title} {course.manifest.version}, student edition {edition.digest}"
-            template.write(part, Path(unfinished) / "git", says, edition.released).rename(repository)
+            _moved(template.write(part, Path(unfinished) / "git", says, edition.released), repository)
         moved = [_moved(path, wheels / path.name) for path in built] if wheels else []
         part.rename(target)
     return Released([lab.id for lab in course.labs], target, moved, repository)
 
 
 def _moved(path: Path, target: Path) -> Path:
-    shutil.move(path, target)  # the folder of the wheels may be on another disk
+    shutil.move(path, target)  # which may be on another disk
     return target
 
 

@@ -37,7 +37,8 @@ def write(files: Path, repository: Path, message: str, at: datetime) -> Path:
             raise MachineError("git is not installed here, and writes the repository to start from.") from None
         if done.returncode:
             raise MachineError(f"git {words[0]} failed: {done.stderr.strip().splitlines()[-1:] or 'no reason given'}.")
-    (repository / "index").unlink(missing_ok=True)
+    for name in ("index", "COMMIT_EDITMSG"):
+        (repository / name).unlink(missing_ok=True)
     return repository
 
 

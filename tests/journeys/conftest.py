@@ -66,18 +66,27 @@ def build(source: Path, target: Path) -> Path:
     return wheel
 
 
+def environment(folder: Path) -> tuple[Path, Path]:
+    """Make a new environment with nothing in it, and return its Python and its site-packages."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    (site,) = folder.glob("lib/python*/site-packages")
+    return folder / "bin" / "python", site
+
+
+def lend_libraries(site: Path) -> None:
+    """Let an environment find the libraries where this one has them, but not our own editable install."""
+    libraries = {entry for entry in sys.path if Path(entry).name in ("site-packages", "dist-packages")}
+    (site / "libraries.pth").write_text("".join(f"{entry}\n" for entry in sorted(libraries)), encoding="utf-8")
+
+
 def install(wheel: Path, folder: Path) -> Edition:
     """Install a wheel alone into a new environment, which finds the libraries where this one has them."""
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
-    python = folder / "bin" / "python"
-    (site,) = folder.glob("lib/python*/site-packages")
+    python, site = environment(folder)
     pip = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check", "install"]
     options = ["--quiet", "--no-deps", "--no-index", "--no-cache-dir"]
     done = subprocess.run([*pip, *options, str(wheel)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    # Only now: pip would take our own editable install for an older version. Its .pth file is not read from here.
-    libraries = {entry for entry in sys.path if Path(entry).name in ("site-packages", "dist-packages")}
-    (site / "libraries.pth").write_text("".join(f"{entry}\n" for entry in sorted(libraries)), encoding="utf-8")
+    lend_libraries(site)  # only now: pip would take our own editable install for an older version
     return Edition(wheel, python, site)
 
 

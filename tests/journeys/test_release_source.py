@@ -286,7 +286,7 @@ def test_the_same_course_gives_the_same_edition_whenever_it_is_released(
     first, later = edition(again[0].folder), edition(found.folder)
     assert first is not None and later is not None
     assert first.digest == later.digest
-    assert first.released.isoformat() == "2026-09-21T15:33:20+00:00"
+    assert first.released.isoformat() == "2026-09-21T14:13:20+00:00"
 
 
 def test_no_command_is_forgotten_and_what_students_type_needs_nothing_that_is_left_out(

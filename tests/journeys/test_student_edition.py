@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import gzip
 import json
+import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 
 from grader.course import Course, Lab, apply_edits, load
 
-from .conftest import SECRET, SEED, Edition, Release, build
+from .conftest import SECRET, SEED, Edition, Release, build, environment, lend_libraries
 
 pytestmark = [pytest.mark.wheel, pytest.mark.xdist_group("wheel")]
 
@@ -129,6 +130,37 @@ def test_a_student_works_through_a_lab(student: Edition, course: Course, weights
     (desk / "lab01.py").write_text(lab.reference, encoding="utf-8")
     right = json.loads(student.grade(desk, "lab01", "--json", "-").stdout)
     assert right["score"]["earned"] == right["score"]["possible"] > 0
+
+
+def test_the_notebooks_one_cell_installs_the_wheel_beside_a_torch_and_grades(released: Release, ground: Path) -> None:
+    notebook = json.loads((released.folder / "start.ipynb").read_text(encoding="utf-8"))
+    assert (notebook["nbformat"], [cell["cell_type"] for cell in notebook["cells"]]) == (4, ["code"])
+    python, site = environment(ground / "hosted")
+    lend_libraries(site)
+    desk = ground / "hosted-desk"
+    desk.mkdir()
+    (desk / "cell.py").write_text("".join(notebook["cells"][0]["source"]), encoding="utf-8")
+    hosted = Edition(released.wheel, python, site)
+    alone = hosted.run(desk, "cell.py")
+    assert alone.returncode == 1
+    assert "There is no alphabar-….whl beside this notebook" in alone.stderr
+    shutil.copy(released.wheel, desk)
+    for _ in range(2):  # as often as one likes
+        done = hosted.run(desk, "cell.py", env={"PIP_NO_INDEX": "1"})
+        assert done.returncode == 0, done.stderr
+        assert "lab01.py" in done.stdout
+    assert (desk / "lab01.py").is_file()
+    where = hosted.run(desk, "-c", "import grader, torch; print(grader.__file__, torch.__file__)").stdout
+    assert where.count(str(site)) == 1  # torch stays the host's
+
+
+def test_the_development_container_is_described_whole(released: Release) -> None:
+    folder = released.folder / ".devcontainer"
+    described = json.loads((folder / "devcontainer.json").read_text(encoding="utf-8"))
+    built = (folder / described["build"]["dockerfile"]).read_text(encoding="utf-8")
+    assert "bubblewrap" in built and all(f"ARG {name}=" in built for name in described["build"]["args"])
+    assert f"USER {described['remoteUser']}" in built
+    assert described["postCreateCommand"] == "pip install --user . && grade doctor"
 
 
 def test_the_wheel_holds_the_edition_and_nothing_else(student: Edition, released: Release, ground: Path) -> None:
