@@ -56,7 +56,10 @@ with Sandbox("torch", meta_device=True) as plain, Sandbox("diffusers") as other:
             text = f"{error.kind} in line {error.line}"  # in Python's own words, which change
         else:
             with open_bench(lab, course.seed, other if lab.manifest.libraries == "diffusers" else plain) as bench:
-                text = canonical(grade(Job(lab, submission), bench))
+                result = grade(Job(lab, submission), bench)
+            text = canonical(result)
+            if any(check.outcome == "timed_out" for check in result.checks):  # at which line is chance
+                text = str([(check.id, check.outcome, check.earned) for check in result.checks])
         results[name] = hashlib.sha256(text.encode()).hexdigest()[:12]
 from fixtures.recipes import golden_schedulers
 from safetensors.torch import load_file

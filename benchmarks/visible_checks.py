@@ -61,6 +61,7 @@ def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asked.add_argument("edition", type=Path, help="the folder that `grade release -o` wrote")
     asked.add_argument("labs", nargs="*", help="labs; default: all")
+    asked.add_argument("--every", type=int, default=1, metavar="N", help="each N-th mistake only")
     given = asked.parse_args()
     course, edition = load(find_root()), load(given.edition)
     counts = []
@@ -70,7 +71,7 @@ def main() -> None:
             if given.labs and lab.id not in given.labs:
                 continue
             sandbox = other if lab.manifest.libraries == "diffusers" else plain
-            one = count(lab, edition.lab(lab.id), sandbox)
+            one = count(lab, edition.lab(lab.id), sandbox, given.every)
             counts.append(one)
             print(f"| {lab.id} | {one.known} | {one.rejected} | {one.named} | {one.alone} |", flush=True)
     known, rejected, named = (sum(getattr(one, name) for one in counts) for name in ("known", "rejected", "named"))

@@ -491,6 +491,9 @@ def _name_the_course() -> None:
         click.echo(f"  --  {error}")
         return
     click.echo(f"Course: {course.mark}, in {course.root}")
+    if one := edition(course.root):
+        click.echo(f"  ok  student edition {one.digest} of {one.released:%d %B %Y, %H:%M} UTC")
+        return
     click.echo(f"  --  {WARNING}" if course.seed == EXAMPLE else "  ok  a seed of this course's own")
 
 

@@ -107,7 +107,7 @@ def _opened(source: Path) -> Iterator[Other]:
             root = place / "grader" / "_course"
             _unpack(source, place)
         known = edition(root)
-        if known is None:
+        if known is None or (source.is_dir() and not (source / "pyproject.toml").is_file()):
             raise UsageError(f"{clean_line(str(source))} is no student edition, neither its wheel nor its folder.")
         yield Other(root, wheel.build(source, place) if source.is_dir() else source, known)
 
@@ -137,6 +137,8 @@ def _changes(mine: Course, other: Course) -> Iterator[str]:
             yield f"{lab_id}: is new"
         elif found := list(_lab_changes(before[lab_id], after[lab_id])):
             yield f"{lab_id}: {'; '.join(found)}"
+        elif before[lab_id].source != after[lab_id].source:
+            yield f"{lab_id}: hidden checks or the reference, which only the official marks come from"
     pages = [{page.name: page.text for page in course.pages} for course in (mine, other)]
     labs = before.keys() | after.keys()
     for name in sorted(pages[0].keys() | pages[1].keys()):
@@ -165,8 +167,6 @@ def _lab_changes(mine: Lab, other: Lab) -> Iterator[str]:
         told.append("expected answers")
     if told:
         yield ", ".join(told)
-    elif mine.source != other.source:
-        yield "hidden checks or the reference, which only the official marks come from"
 
 
 def _bytes(path: Path) -> bytes | None:

@@ -168,8 +168,8 @@ def test_a_newer_edition_where_the_course_publishes_it_is_told_and_brought(mine,
         assert stale not in grade(installed, desk, "list").stderr
         assert "mended" in grade(installed, desk, "read", "lab01").stdout
         assert (desk / "lab01.py").read_text(encoding="utf-8") == "# mine\n"
-        known = grade(installed, desk, "doctor").stdout
-        assert f"+student.{edition(newer).digest}" in known or edition(newer).digest in known
+        known = f"ok  student edition {edition(newer).digest} of 22 September 2026, 14:13 UTC"
+        assert known in grade(installed, desk, "doctor").stdout
     finally:
         shutil.rmtree(newer)
 

@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
+from benchmarks.visible_checks import NAMED, REJECTED, count
 from grader.course import Course, Lab, apply_edits, load
+from grader.sandbox.launcher import Sandbox
 
 from .conftest import SECRET, SEED, Edition, Release, build, environment, lend_libraries
 
@@ -74,6 +76,17 @@ def test_known_mistakes_are_named_there_too(course: Course, told: dict[str, Any]
                 assert [mistake] in mine["named"][task], name
                 exact += mine["named"][task] == [[mistake]]
     assert exact >= len(course.labs)
+
+
+def test_the_visible_checks_alone_reject_and_name_most_known_mistakes(course: Course, released: Release) -> None:
+    """A sample of two labs; `python benchmarks/visible_checks.py` counts all of all labs."""
+    edition = load(released.folder)
+    with Sandbox("torch") as sandbox:
+        counts = [count(course.lab(name), edition.lab(name), sandbox, every=8) for name in ("lab01", "lab04")]
+    known = sum(one.known for one in counts)
+    assert known > 25
+    assert sum(one.rejected for one in counts) >= REJECTED * known, [one.passed for one in counts]
+    assert sum(one.named for one in counts) >= NAMED * known
 
 
 def test_pictures_are_drawn_from_recorded_answers(course: Course, told: dict[str, Any]) -> None:
