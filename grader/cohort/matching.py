@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 
 from grader.cohort.layouts import Handed
-from grader.cohort.roster import Match, Roster, own_pseudonym
+from grader.cohort.roster import Match, Person, Roster, own_pseudonym
 from grader.cohort.sheets import plain
 
 NOBODY = "Nobody on the roster fits it."
@@ -83,7 +83,7 @@ def _leave_uncertain(handed: Sequence[Handed], matches: list[list[Match]]) -> No
 def _join(one: Handed, found: Sequence[Match], roster: Roster) -> None:
     handed_name = one.people[0].name
     one.people = [
-        person if match.number is None else person.joined(roster.rows[match.number].person)
+        person if match.number is None else _with_listed(person, roster.rows[match.number].person)
         for person, match in zip(one.people, found, strict=True)
     ]
     if not one.rows:
@@ -95,6 +95,12 @@ def _join(one: Handed, found: Sequence[Match], roster: Roster) -> None:
         if is_another(handed_name, row.person.name):
             one.attempts[-1].notes.append(ANOTHER)
         one.identity = row.identity
+
+
+def _with_listed(person: Person, listed: Person) -> Person:
+    """Return a person with what the list knows; Canvas makes smithbob of Smith, Bob, so the list's name is shown."""
+    name = person.name if is_another(person.name, listed.name) else listed.name or person.name
+    return person.joined(listed).model_copy(update={"name": name})
 
 
 def is_another(name: str, listed: str) -> bool:

@@ -193,6 +193,33 @@ def test_who_is_refused_is_told_by_whom(tmp_path):
     assert waited(forked(work)) == 0
 
 
+# Names
+
+
+def test_no_file_but_the_key_holds_a_name_of_canvas_or_the_roster(tmp_path, course):
+    names = [
+        "LATE_anon_xY9z8_9002_lab01.py",
+        "doejane_LATE_340935_208490285_lab01.py",
+        "lastfirst_201_text.html",
+        "foxcy_LATE_202_link.html",
+        "group_3_7_LATE_340934_208490284_lab01.py",
+    ]
+    (tmp_path / "in").mkdir()
+    for number, name in enumerate(names):
+        (tmp_path / "in" / name).write_text(f"x = {number}\n")
+    people = ["Ann Leeds,xY9z8", "Jane Doe,340935", "First Last,201", "Cy Fox,202", "group 3 7,340934", "Zed Zorn,9"]
+    (tmp_path / "class.csv").write_text("Name,ID\n" + "\n".join(people) + "\n")
+    code, out, err = cohort(course, tmp_path / "in", "-o", tmp_path / "out", "--roster", tmp_path / "class.csv")
+    assert code == 0
+    written = {path.name: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    key = written.pop("students.key.json")
+    told = [out.encode(), err.encode(), *written.values()]
+    for name in (b"Leeds", b"Jane", b"First", b"Cy Fox", b"Zorn"):
+        assert name in key and not any(name in text for text in told)
+    for name in (b"doejane", b"lastfirst", b"foxcy", b"group_3"):
+        assert not any(name in text for text in told)
+
+
 # What a run that was refused has changed
 
 
@@ -375,9 +402,15 @@ def test_a_deadline_at_the_calendars_end_is_a_sentence(tmp_path, course, graded,
         ["cohort", "lab01", "in", "-o", "out", "--dry-run"],
         ["start", "lab01"],
         ["audit", "lab01"],
+        ["audit"],
         ["release", "-o", "edition"],
+        ["list"],
+        ["read"],
+        ["read", "lab01"],
+        ["hint", "lab01", "scale"],
+        ["new", "lab02"],
     ],
-    ids=lambda words: words[0],
+    ids=" ".join,
 )
 def test_a_syntax_error_of_the_courses_own_is_exit_code_4_with_file_and_line(tmp_path, monkeypatch, name, words):
     broken = toy.make(tmp_path / "course")
@@ -390,3 +423,14 @@ def test_a_syntax_error_of_the_courses_own_is_exit_code_4_with_file_and_line(tmp
     monkeypatch.chdir(tmp_path)
     code, _, err = command(broken, *words)
     assert code == 4 and f"{path.parent.name}/{path.name}, line {line}: " in err
+
+
+@pytest.mark.parametrize("words", [[], ["doctor"]], ids=["grade alone", "doctor"])
+def test_what_needs_no_lab_says_it_too(tmp_path, monkeypatch, words):
+    broken = toy.make(tmp_path / "course")
+    path = broken.root / "exercises" / "lab01_toy" / "checks.py"
+    path.write_text("def broken(:\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GRADE_COURSE", str(broken.root))
+    code, out, err = command(None, *words)
+    assert code == 4 and "lab01_toy/checks.py, line 1: " in out + err

@@ -49,7 +49,7 @@ def test_canvas_submissions_and_its_gradebook_as_the_roster(hand):
     bob, jane = entries["340934_1_lab01.py"], entries["55_2_lab01.py"]
     assert bob.notes == [] and jane.notes == ["Nobody on the roster fits it."]
     assert key[bob.student].people == [
-        Person(name="smithbob", lms="canvas:340934", sid="S124", login="bsmith", email="")
+        Person(name="Smith, Bob", lms="canvas:340934", sid="S124", login="bsmith", email="")
     ]
     assert [key[student].people[0].name for student in found.unmatched] == ["Lee, Ann"]
 
