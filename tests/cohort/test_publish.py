@@ -152,14 +152,15 @@ def test_at_no_moment_is_there_some_of_both(tmp_path, first, how):
 # One OUT, one run
 
 
-def test_two_runs_at_once_in_one_folder(tmp_path, course):
+@pytest.mark.parametrize("times", [3, pytest.param(20, marks=pytest.mark.sweep)])
+def test_two_runs_at_once_in_one_folder(tmp_path, course, times):
     subs = tmp_path / "in"
     for number in range(6):
         (subs / f"u{number}").mkdir(parents=True)
         (subs / f"u{number}" / "lab01.py").write_text(f"x = {'1' * (number + 1)}\n")
     out = tmp_path / "out"
     told = None
-    for _ in range(20):
+    for _ in range(times):
         gate = os.pipe()
 
         def work(gate=gate):

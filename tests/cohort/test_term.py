@@ -11,8 +11,12 @@ from pathlib import Path
 import pytest
 
 from grader.cli.instructor import read_cohort
-from grader.cohort.roster import read_key
+from grader.cohort import term
+from grader.cohort.records import CohortResult
+from grader.cohort.roster import Key, Known, Person, read_key, write_key
+from grader.reports.term import term_page
 from tests import toy
+from tests.cohort import rows
 from tests.cohort.inside import Quick, cohort, command
 from tests.cohort.made import result
 
@@ -75,7 +79,11 @@ def test_only_one_is_graded_again_and_the_old_score_is_shown(tmp_path, course, g
 def test_only_nobody_is_a_sentence_and_changes_nothing(tmp_path, course, graded, word):
     before = (graded / "cohort.json").read_bytes()
     code, _, err = run(course, tmp_path, "--only", word)
-    assert code == 2 and "fits nobody here" in err and (graded / "cohort.json").read_bytes() == before
+    assert (
+        code == 2
+        and "is no pseudonym, number or address of anybody here" in err
+        and (graded / "cohort.json").read_bytes() == before
+    )
 
 
 # Sections
@@ -209,7 +217,7 @@ def test_a_term_is_one_table_over_all_labs(tmp_path, course, two_labs, graded):
         instructor._executor = before
     assert code == 0, err
     code, _, err = command(None, "term", graded, tmp_path / "out2", "-o", tmp_path / "term")
-    assert code == 0 and err == "3 students, 2 labs, 2 submissions missing\n"
+    assert code == 0 and err == "3 students · 2 labs · missing 2\n"
     with (tmp_path / "term" / "term.csv").open(newline="") as file:
         table = {line["name"]: line for line in csv.DictReader(file)}
     first = {row.submission: row.final for row in read_cohort(graded).rows}
@@ -220,6 +228,82 @@ def test_a_term_is_one_table_over_all_labs(tmp_path, course, two_labs, graded):
     assert "Ann Lee" in page and "adds: 2" in page and "<script" not in page
     code, _, err = command(None, "term", graded, graded, "-o", tmp_path / "term")
     assert code == 2 and "lab01 is given twice" in err
+
+
+def of_lab(lab, *people, missing=()):
+    """What one lab knows: rows of people, and who of its list is missing."""
+    lists = {name: [] for name in ("tasks", "checks", "named", "clusters", "attention")}
+    everybody = {f"s{number:03}": person for number, person in enumerate([*people, *missing], 1)}
+    told = {
+        "lab": lab,
+        "title": "Toys",
+        "seed": "7",
+        "found": {
+            "layout": "folders",
+            "submissions": len(people),
+            "unmatched": list(everybody)[len(people) :],
+            "ignored": [],
+        },
+        "rows": [rows.row(student) for student in list(everybody)[: len(people)]],
+        "statistics": {"students": len(people), "enough": False, "alpha": None} | lists,
+    }
+    students = {s: Known(identity=f"{lab}:{s}", people=[person]) for s, person in everybody.items()}
+    return CohortResult.model_validate(told), Key(students=students)
+
+
+ANN = Person(name="Lee, Ann", sid="S123", lms="canvas:7")
+
+
+@pytest.mark.parametrize(
+    ("other", "joined", "doubts"),
+    [
+        (Person(name="Ann Lee", lms="moodle:72"), False, 1),  # nothing but a name
+        (Person(name="leeann"), False, 1),
+        (Person(name="Ann Lee", email="a@uni.edu"), False, 1),
+        (Person(name="Ann Lee", sid="S123"), True, 0),
+        (Person(name="Ann Lee", sid="S999"), False, 0),  # two numbers are two people
+        (Person(name="Ann Lee", lms="canvas:8"), False, 0),
+        (Person(name="Ann Leeds", lms="moodle:72"), False, 0),
+    ],
+)
+@pytest.mark.parametrize("absent", [False, True], ids=["handed in", "missing"])
+def test_lines_that_may_be_one_persons_are_said(other, joined, doubts, absent):
+    second = of_lab("lab02", missing=[other]) if absent else of_lab("lab02", other)
+    found = term.gathered([of_lab("lab01", ANN), second])
+    assert len(found.students) == 2 - joined and len(found.doubts) == doubts
+    head, *lines = term.table(found)
+    told = [line[head.index("may be one person with")] for line in lines]
+    assert [bool(cell) for cell in told] == [bool(doubts)] * len(lines)
+    assert (term.HOW_TO_TELL.split("`")[0] in term_page(found)) == bool(doubts)
+
+
+def test_of_two_namesakes_in_one_lab_both_are_asked_about_and_not_against_each_other():
+    two = of_lab("lab02", Person(name="Ann Lee", lms="moodle:1"), Person(name="Ann Lee", lms="moodle:2"))
+    found = term.gathered([of_lab("lab01", ANN), two])
+    assert len(found.students) == 3 and len(found.doubts) == 2
+    assert all(ANN in one.people for one, _, _ in found.doubts)
+
+
+def test_an_identifier_that_points_at_two_is_said():
+    first = of_lab("lab01", Person(name="A", sid="S1"), Person(name="B", email="b@uni.edu"))
+    found = term.gathered([first, of_lab("lab02", Person(name="C", sid="S1", email="b@uni.edu"))])
+    assert len(found.students) == 3
+    assert [why for *_, why in found.doubts] == ["an identifier of one is the other's too"] * 2
+
+
+def test_the_command_says_which_lines_may_be_one_person_and_how_to_tell(tmp_path):
+    for name, (result_, key) in {
+        "one": of_lab("lab01", ANN),
+        "two": of_lab("lab02", Person(name="Ann Lee", lms="moodle:72")),
+    }.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "cohort.json").write_text(result_.model_dump_json())
+        write_key(tmp_path / name / "students.key.json", key)
+    code, _, err = command(None, "term", tmp_path / "one", tmp_path / "two", "-o", tmp_path / "term")
+    first, second, last = err.splitlines()
+    assert code == 0 and last == "2 students · 2 labs · missing 0 · 1 in doubt"
+    assert "Lee, Ann (S123, lab01) and Ann Lee (moodle:72, lab02): one name, and no identifier in common" in first
+    assert term.HOW_TO_TELL in second
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a path of another kind")
