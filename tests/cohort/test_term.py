@@ -134,6 +134,24 @@ def test_who_is_in_two_sections_is_refused(tmp_path, course, graded):
     assert code == 2 and "nobody may be in two sections" in err and not (tmp_path / "both" / "cohort.json").exists()
 
 
+def test_a_section_that_is_named_twice_is_refused(tmp_path, course, graded):
+    code, _, err = command(course, "merge", graded, graded / ".." / "out", "-o", tmp_path / "both")
+    assert code == 2 and "named twice" in err and not (tmp_path / "both").exists()
+
+
+def test_who_is_missing_in_one_section_and_handed_in_in_the_other_is_not_missing(tmp_path, course, graded):
+    hand_in(tmp_path / "b", {"cy": "y = 1\n"})
+    (tmp_path / "whole.csv").write_text(ROSTER + "Di Ray,d@uni.edu,di\n")
+    for subs, out in (("in", "first"), ("b", "second")):  # one list for the whole class
+        words = ("-o", tmp_path / out, "--roster", tmp_path / "whole.csv")
+        assert cohort(course, tmp_path / subs, *words)[0] == 0
+    code, _, err = command(course, "merge", tmp_path / "first", tmp_path / "second", "-o", tmp_path / "both")
+    joined, key = read_cohort(tmp_path / "both"), read_key(tmp_path / "both" / "students.key.json").students
+    assert code == 0 and {row.submission for row in joined.rows} == {"ann", "bob", "cy"}, err
+    assert [key[one].people[0].login for one in joined.found.unmatched] == ["di"]
+    assert sorted(line.people[0].login for line in key.values()) == ["ann", "bob", "cy", "di"]
+
+
 # Who is who
 
 
