@@ -86,6 +86,24 @@ def test_only_nobody_is_a_sentence_and_changes_nothing(tmp_path, course, graded,
     )
 
 
+# Who leaves
+
+
+def test_who_leaves_the_class_keeps_the_pseudonym_and_the_page_is_moved_and_said(tmp_path, course, graded):
+    bob = who(graded, "bob").student
+    page = (graded / "students" / f"{bob}.html").read_bytes()
+    (tmp_path / "class.csv").write_text(ROSTER.replace("Bob Ray,b@uni.edu,bob\n", ""))
+    assert run(course, tmp_path)[0] == 0 and who(graded, "bob").student == bob  # off the list, and still handed in
+    hidden = (tmp_path / "in" / "bob").rename(tmp_path / "bob")
+    code, _, err = run(course, tmp_path)
+    assert code == 0 and f"! not in the class any more, pages moved to {graded / 'left'}: {bob}" in err
+    assert (graded / "left" / f"{bob}.html").read_bytes() == page
+    assert not (graded / "students" / f"{bob}.html").exists()
+    hidden.rename(tmp_path / "in" / "bob")
+    hand_in(tmp_path / "in", {"eve": "e = 1\n"})
+    assert run(course, tmp_path)[0] == 0 and who(graded, "bob").student == bob != who(graded, "eve").student
+
+
 # Sections
 
 
