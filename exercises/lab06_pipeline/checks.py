@@ -73,7 +73,9 @@ def configs(
     **scheduler: Any,
 ) -> dict[str, dict[str, Any]]:
     """Return the config files of a pipeline, with what is needed and what is only in the way."""
-    network = {"sample_size": sample_size, "in_channels": in_channels, "out_channels": latent_channels}
+    # A transformer answers noise and variance, as DiT does: twice the latents' channels.
+    out_channels = latent_channels if denoiser == "unet" else 2 * latent_channels
+    network = {"sample_size": sample_size, "in_channels": in_channels, "out_channels": out_channels}
     unet = {"block_out_channels": [320, 640, 1280, 1280, 1280][:levels], "cross_attention_dim": 768}
     return {
         denoiser: {**network, **(unet if denoiser == "unet" else {"num_layers": 28, "patch_size": 2})},
@@ -536,7 +538,7 @@ def test_square_pictures(compare, draw):
 
 @check("latents_to_image")
 def test_half_precision_of_the_decoder(compare, draw):
-    """A decoder in bfloat16 costs its own digits, and the change of range none."""
+    """A decoder in bfloat16 is given bfloat16; it costs its own digits, and the change of range none."""
     rng = np.random.default_rng(draw.seed())
     # Powers of two as factors lose nothing; 0 lies exactly between two levels.
     y = rng.uniform(0.1, 1.1, size=(2, 4, 4, 6)) * rng.choice([-1.0, 1.0], size=(2, 4, 4, 6))
@@ -642,6 +644,22 @@ def test_overrides_that_only_the_new_class_knows(compare, draw):
 
 
 @check("swap_scheduler")
+def test_noise_levels_that_are_asked_for(compare, draw):
+    """An option that is asked for counts in what the new scheduler computes, too."""
+    levels_and_config = new("alphas_cumprod", "config")
+    swap(compare, levels_and_config, "DDIM", TRAINED, ("Euler", {"beta_end": draw.real(0.014, 0.02)}))
+    swap(compare, levels_and_config, "Euler", TRAINED, ("DPM", {"beta_schedule": "linear"}))
+
+
+@check("swap_scheduler")
+def test_another_of_the_same_class(compare, draw):
+    """A scheduler of the class that it has already becomes a new one, with what was asked for."""
+    given = {**TRAINED, "beta_end": draw.real(0.011, 0.014)}
+    for name in ("DDIM", "Euler"):
+        swap(compare, WALK, name, given, (name, {"timestep_spacing": "trailing"}))
+
+
+@check("swap_scheduler")
 def test_there_and_back(compare, draw):
     """An option that the class in between does not know is there again after the way back."""
     options = {**TRAINED, "use_karras_sigmas": True, "timestep_spacing": "leading"}
@@ -672,11 +690,11 @@ def drive(
 
 
 def labelled(answer: Any) -> Any:
-    """Return each call of the transformer as (batch size, timestep as text, its labels in order of size)."""
+    """Return each call of the transformer as (batch size, its timesteps as texts, its labels in order of size)."""
     return [
         (
             call["hidden_states"].shape[0],
-            plain_timestep(call["timestep"]),
+            [plain_timestep(t) for t in np.ravel(getattr(call["timestep"], "array", call["timestep"]))],
             sorted(int(label) for label in np.ravel(call["class_labels"].array)),
         )
         for call in answer["model"]
@@ -702,7 +720,7 @@ def test_samples_without_guidance(compare, draw):
 
 @check("dit_sample", visible=True, subject="The list of calls")
 def test_transformer_sees_both_labels(compare, draw):
-    """Guided, the transformer is called once a step, with each class and the null class."""
+    """Guided, the transformer is called once a step, with each class and the null class, each with its timestep."""
     drive(compare.calls, draw, "ddim", 4.0, 3, [207, 360], 1000, view=labelled)
 
 

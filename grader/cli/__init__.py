@@ -15,7 +15,8 @@ from typing import Any
 import click
 
 from grader import __version__
-from grader.errors import GraderError
+from grader.errors import CourseError, GraderError
+from grader.text import clean_line
 
 # command -> (module, what it is for)
 COMMANDS = {
@@ -26,6 +27,7 @@ COMMANDS = {
     "hint": ("student", "Show the next hint for a task."),
     "report": ("student", "Write the last result's page again, and open it."),
     "repro": ("student", "Write a small script with a visible check's inputs, to debug."),
+    "update": ("update", "Bring a newer student edition, and say what it changes."),
     "doctor": ("student", "Say what this machine has: versions, isolation layers."),
     "schema": ("student", "Print the JSON Schema of results."),
     "new": ("author", "Write the files of a new lab, to start from."),
@@ -33,6 +35,8 @@ COMMANDS = {
     "who": ("term", "Say who a pseudonym is, or everybody; names are shown."),
     "diff": ("instructor", "Say whose score moves between two gradings, and by which check."),
     "export": ("export", "Fill in a gradebook of Canvas or Moodle, write feedback and Gradescope results."),
+    "ci": ("ci", "Grade what a pull request touches: summary, annotations, JUnit, JSON, pages."),
+    "comment": ("ci", "Write a pull request's comment from what `grade ci` left; runs nothing."),
     "merge": ("term", "Join sections of a class that were graded in folders of their own."),
     "term": ("term", "Join the labs of a term: one gradebook, one page."),
     "audit": ("author", "Prove that a lab's checks reject wrong code and accept right code."),
@@ -45,12 +49,14 @@ class Grade(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """In the order of a course's day, not the alphabet's."""
-        return list(COMMANDS)
+        return [name for name in COMMANDS if _is_here(name)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the command's module."""
         if cmd_name not in COMMANDS:
             return None
+        if not _is_here(cmd_name):
+            raise CourseError(f"this is a student edition: `grade {cmd_name}` is for who holds the whole course.")
         module = importlib.import_module(f"grader.cli.{COMMANDS[cmd_name][0]}")
         command: click.Command = getattr(module, f"{cmd_name}_command")
         return command
@@ -58,7 +64,7 @@ class Grade(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, says) for name, (_, says) in COMMANDS.items()])
+            formatter.write_dl([(name, COMMANDS[name][1]) for name in self.list_commands(ctx)])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -72,6 +78,10 @@ class Grade(click.Group):
             meant = f"Did you mean {near[0]}?" if near else "`grade --help` lists the commands, `grade list` the labs."
             raise click.UsageError(f"there is no command or lab {word!r}. {meant}", ctx)
         return super().resolve_command(ctx, args)
+
+
+def _is_here(command: str) -> bool:
+    return Path(__file__).with_name(f"{COMMANDS[command][0]}.py").is_file()
 
 
 @click.group(
@@ -116,7 +126,9 @@ def main() -> None:
     except BrokenPipeError:
         code = 0
     except Exception as error:
-        click.echo(f"grade: a bug of ours, not yours ({type(error).__name__}: {error}). {_keep(error)}", err=True)
+        # On one line: a job's log takes what begins a line for a command, and the text may be a student's.
+        says = clean_line(f"{type(error).__name__}: {error}")
+        click.echo(f"grade: a bug of ours, not yours ({says}). {_keep(error)}", err=True)
         code = 70
     sys.exit(code if isinstance(code, int) else 0)
 

@@ -81,7 +81,8 @@ def merge(sections: Sequence[Section], target: Path, course: Course) -> CohortRe
             names = ("cohort.json", "grades.csv", "items.csv")
             outputs.write(publication.folder / names[0], result.model_dump_json())
             table = [grades_head(tasks), *(cells for row in rows for cells in grades_lines(row, tasks))]
-            for name, content in ((names[1], csv_bytes(table)), (names[2], csv_bytes(items_table(rows)))):
+            items = items_table((row.student, row) for row in rows)
+            for name, content in ((names[1], csv_bytes(table)), (names[2], csv_bytes(items))):
                 with outputs.whole(publication.folder / name) as file:
                     file.write(content)
             page_text = "".join(cohort_page(result, lab.tasks, [line(row) for row in rows], course.templates, names))

@@ -92,7 +92,8 @@ class Writer:
             file.write(ahead.removesuffix("}").encode() + b',\n"rows": [')
             for number, row in enumerate(self._rows(found, cohort, others, again)):
                 grades.write(csv_bytes(grades_lines(row, tasks)))
-                items.write(csv_bytes(itertools.islice(items_table([row]), 1, None)))  # without the headings
+                mine = itertools.islice(items_table([(row.student, row)]), 1, None)  # without the headings
+                items.write(csv_bytes(mine))
                 self._gathering.add(row)
                 self._lines.append(line(row))
                 self.students.append(row.student)

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from grader import outputs
+from grader.cli import written
+from grader.cli.written import write_asked
 from grader.errors import GraderError, SubmissionError, UsageError
-from grader.root import find_root, glance, passed_over
+from grader.root import edition, find_root, glance, newer, passed_over
 from grader.text import clean_line
 
 if TYPE_CHECKING:
@@ -46,10 +48,20 @@ def refuse_broken_code(course: Course) -> None:
 def course_root(course_dir: str | None) -> Path:
     """Return where the course lies; say so where there is another one here, which counts only when it is named."""
     root = find_root(course_dir)
-    if course_dir is None and not os.environ.get("GRADE_COURSE") and (other := passed_over(root)) is not None:
+    if found := newer(root):
+        place, one = found
         click.echo(
-            f"note: the course in {clean_line(str(other))} is not used; --course or GRADE_COURSE names it.", err=True
+            f"note: a newer edition, of {one.released:%d %B %Y}, lies in {clean_line(str(place))}: "
+            f"grade update {clean_line(str(place))}",
+            err=True,
         )
+    elif course_dir is None and not os.environ.get("GRADE_COURSE") and (other := passed_over(root)) is not None:
+        mine, theirs = edition(root), edition(other)
+        if mine is None or theirs is None or mine.digest != theirs.digest:
+            click.echo(
+                f"note: the course in {clean_line(str(other))} is not used; --course or GRADE_COURSE names it.",
+                err=True,
+            )
     return root
 
 
@@ -59,6 +71,7 @@ def course_root(course_dir: str | None) -> Path:
 @click.option("--task", "tasks", multiple=True, metavar="ID", help="Grade this task only; may be given several times.")
 @click.option("--json", "json_path", metavar="FILE", help="Write the result as JSON; - for the terminal.")
 @click.option("--html", "html_path", metavar="FILE", help="Write the page here too.")
+@written.write_option
 @click.option(
     "--sandbox", type=click.Choice(["auto", "none"]), default="auto", help="Isolate the code (default), or not."
 )
@@ -75,6 +88,7 @@ def run_command(
     tasks: tuple[str, ...],
     json_path: str | None,
     html_path: str | None,
+    writes: tuple[str, ...],
     sandbox: Literal["auto", "none"],
     require_sandbox: bool,
     start_method: Literal["fork", "spawn"] | None,
@@ -85,15 +99,15 @@ def run_command(
     """Grade LAB. PATH is the file, or the folder that holds it; default: here."""
     from grader.submission import find, load
 
+    written.check(writes, json_path)
     root = course_root(course_dir)
     seen = glance(root, lab_id)
-    filename = f"{lab_id}.py"
+    file = path / f"{lab_id}.py"
     submission: Submission | None = None
     problem: SubmissionError | None = None
     if seen is not None:
         try:
             file = find(path, lab_id)
-            filename = file.name
             submission = load(file)
         except SubmissionError as error:
             problem = error
@@ -113,7 +127,7 @@ def run_command(
             )
     try:
         result = _graded(
-            root, lab_id, tasks, submission, filename, problem, early, json_path, html_path, verbose, quiet
+            root, lab_id, tasks, submission, file, problem, early, json_path, html_path, writes, verbose, quiet
         )
     finally:
         if early is not None:
@@ -126,11 +140,12 @@ def _graded(
     lab_id: str,
     tasks: tuple[str, ...],
     submission: Submission | None,
-    filename: str,
+    file: Path,
     problem: SubmissionError | None,
     sandbox: Sandbox | None,
     json_path: str | None,
     html_path: str | None,
+    writes: tuple[str, ...],
     verbose: int,
     quiet: bool,
 ) -> LabResult:
@@ -148,8 +163,8 @@ def _graded(
         if problem is None:
             raise UsageError(f"{lab_id} could not be read.")
         said = Problem(kind=problem.kind, message=str(problem), line=problem.line)
-        result = problem_result(lab, fingerprint(course.seed), filename, said)
-        tell(result, json_path, verbose, quiet)
+        result = problem_result(lab, fingerprint(course.seed), file.name, said)
+        tell(result, file, json_path, writes, verbose, quiet)
         if html_path is not None:
             write_asked(html_path, page_of(course, lab, result))
         return result
@@ -169,9 +184,9 @@ def _graded(
                 figure_bench = benches.enter_context(open_figure_bench(bench))
         result = for_student(grade(job, bench))
         interrupts = Interrupts()
-        tell(result, json_path, verbose, quiet)
+        tell(result, file, json_path, writes, verbose, quiet)
         # The verdict is on the screen. It is kept first; pictures may take their time, and may be given up.
-        chatty = json_path != "-" and not quiet
+        chatty = json_path != "-" and not quiet and not any(text.endswith("=-") for text in writes)
         # Else the last whole result stays what the status and the report show, as with a file that is not Python.
         kept = not tasks and exit_code(result) != UNUSABLE
         report = _put_away(course, lab, result, html_path, kept)
@@ -212,27 +227,24 @@ def _note(says: str) -> None:
     click.echo(f"note: {says} The verdict does not depend on it.", err=True)
 
 
-def tell(result: LabResult, json_path: str | None, verbose: int, quiet: bool) -> None:
-    """Print the verdict; write JSON where it was asked for."""
+def tell(
+    result: LabResult, file: Path, json_path: str | None, writes: tuple[str, ...], verbose: int, quiet: bool
+) -> None:
+    """Print the verdict; write JSON and other formats where they were asked for."""
     from grader.reports import json, terminal
 
     if json_path == "-":
         click.echo(json.dumps(result), nl=False)
-        return
-    color, ascii_only, width = terminal_facts()
-    click.echo(
-        terminal.render(result, color=color, ascii=ascii_only, width=width, verbose=-1 if quiet else verbose), nl=False
-    )
-    if json_path is not None:
+    elif not any(text.endswith("=-") for text in writes):
+        color, ascii_only, width = terminal_facts()
+        text = terminal.render(result, color=color, ascii=ascii_only, width=width, verbose=-1 if quiet else verbose)
+        click.echo(text, nl=False)
+    if json_path not in (None, "-"):
         write_asked(json_path, json.dumps(result))
+    if writes:
+        from grader.reports.told import Graded
 
-
-def write_asked(path: str, text: str) -> None:
-    """Write a file that the command was asked for."""
-    try:
-        outputs.write(Path(path), text)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}.") from None
+        written.write(writes, [Graded.of(result, _near(file).as_posix())])
 
 
 def terminal_facts() -> tuple[bool, bool, int]:
@@ -389,16 +401,27 @@ def hint_command(lab_id: str, task_id: str | None, course_dir: str | None) -> No
 @click.command("report")
 @click.argument("lab_id", metavar="LAB")
 @click.option("--open", "open_it", is_flag=True, help="Open it in the browser.")
+@click.option(
+    "--official", metavar="FILE", type=click.Path(path_type=Path), help="Say why this official record differs from it."
+)
 @course_option
-def report_command(lab_id: str, open_it: bool, course_dir: str | None) -> None:
+def report_command(lab_id: str, open_it: bool, official: Path | None, course_dir: str | None) -> None:
     """Write the page of LAB's last result again and print its path."""
     from grader.cli import desk
+    from grader.reports.official import differences
 
     course = open_course(course_dir)
     lab = course.lab(lab_id)
     result = desk.last_result(lab_id)
     if result is None:
         raise UsageError(f"there is no result of {lab_id} here yet. Run: grade {lab_id}")
+    if official is not None:
+        theirs = desk.read_result(official)
+        if theirs is None or theirs.lab != result.lab:
+            raise UsageError(f"{clean_line(str(official))} holds no result of {lab_id}, as --json writes it.")
+        for says in list(differences(result, theirs)) or ["The official result is your own, task by task."]:
+            click.echo(clean_line(says))
+        return
     path = keep(course, lab, result)
     if path is not None:
         click.echo(str(_near(path)))
@@ -482,6 +505,9 @@ def _name_the_course() -> int:
         click.echo(f"  --  {error}")
         return error.exit_code
     click.echo(f"Course: {course.mark}, in {course.root}")
+    if one := edition(course.root):
+        click.echo(f"  ok  student edition {one.digest} of {one.released:%d %B %Y, %H:%M} UTC")
+        return 0
     click.echo(f"  --  {WARNING}" if course.seed == EXAMPLE else "  ok  a seed of this course's own")
     return 0
 
