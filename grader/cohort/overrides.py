@@ -16,7 +16,7 @@ from pydantic import AwareDatetime, Field, model_validator
 from grader.cohort import late
 from grader.cohort.late import LatePolicy
 from grader.cohort.records import Adjustment, Entry, Found, Row
-from grader.cohort.roster import Key, Person, own_pseudonym
+from grader.cohort.roster import Key, Person, in_order, own_pseudonym
 from grader.cohort.sheets import plain
 from grader.errors import UsageError
 from grader.manifest import Manifest, Sentence, read
@@ -157,7 +157,8 @@ def with_decided(found: Found, given: Mapping[str, Sequence[Override]], filename
         for student in decided
     ]
     left = [student for student in found.unmatched if student not in decided]
-    return found.model_copy(update={"entries": [*found.entries, *entries], "unmatched": left})
+    everybody = sorted([*found.entries, *entries], key=lambda entry: in_order(entry.student))
+    return found.model_copy(update={"entries": everybody, "unmatched": left})
 
 
 def adjust(row: Row, overrides: Sequence[Override], policy: LatePolicy | None = None) -> Row:

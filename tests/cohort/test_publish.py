@@ -365,6 +365,18 @@ def test_a_decision_for_who_handed_in_nothing_is_a_row_with_its_reason(tmp_path,
     assert f"{row.student},nothing from {row.student},5.0,0.0,7.0" in (graded / "grades.csv").read_text()
 
 
+def test_a_decision_for_who_handed_in_nothing_moves_nobody_elses_row(tmp_path, course):
+    (tmp_path / "in" / "s002").mkdir(parents=True)
+    (tmp_path / "in" / "s002" / "lab01.py").write_text("x = 1\n")
+    (tmp_path / "class.csv").write_text("login,email\ns002,a@x\nzed,z@x\n")
+    (tmp_path / "a.toml").write_text(OVERRIDE.format("z@x", "", 5))
+    words = (tmp_path / "in", "-o", tmp_path / "out", "--roster", tmp_path / "class.csv")
+    assert cohort(course, *words, "--adjust", tmp_path / "a.toml")[0] == 0
+    first, second = read_cohort(tmp_path / "out").rows  # the one who handed in nothing comes first
+    assert (first.student, first.final, len(first.adjustments)) == ("s001", 5, 1)
+    assert (second.student, second.submission, second.adjustments) == ("s002", "s002", [])
+
+
 def test_an_extension_by_decision_moves_the_deadline_and_stands(tmp_path, course):
     folder = tmp_path / "in" / "1-6 - Ann Lee - Nov 23, 2026 800 AM"
     folder.mkdir(parents=True)
