@@ -12,6 +12,7 @@ from grader import outputs
 from grader.cli.instructor import STORE_FILE
 from grader.cohort.archives import KEY_FILE
 from grader.cohort.gradebooks import csv_bytes, grades_head, grades_lines, items_table
+from grader.cohort.overrides import nothing_from
 from grader.cohort.publish import PAGES, Publication, cannot_write, held
 from grader.cohort.records import CohortResult, Found, Row
 from grader.cohort.roster import Key, Known, in_order, write_key
@@ -54,7 +55,10 @@ def merge(sections: Sequence[Section], target: Path, course: Course) -> CohortRe
                 unmatched += [new.get(student, student) for student in missing]
                 for row in cohort.rows:
                     notes = [_in_words(note, new) for note in row.notes]
-                    rows.append(row.model_copy(update={"student": new[row.student], "notes": notes}))
+                    changed = {"student": new[row.student], "notes": notes}
+                    if row.submission == nothing_from(row.student):
+                        changed["submission"] = nothing_from(new[row.student])
+                    rows.append(row.model_copy(update=changed))
                     page = folder / PAGES / f"{row.student}.html"
                     text = page.read_text(encoding="utf-8")
                     # Only the two places that say whose page it is; what the student wrote stays.

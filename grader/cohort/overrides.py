@@ -139,12 +139,17 @@ def check_items(given: Mapping[str, Sequence[Override]], lab_id: str, tasks: Col
                     raise UsageError(f"an override of {one.whose} names {one.item!r}; {_meant(one.item, tasks)}")
 
 
+def nothing_from(student: str) -> str:
+    """Return what the submission of somebody is called who handed in nothing, and has points by decision."""
+    return f"nothing from {student}"
+
+
 def with_decided(found: Found, given: Mapping[str, Sequence[Override]], filename: str) -> Found:
     """Give a row to who handed in nothing, and has points by decision all the same."""
     decided = [one for one in found.unmatched if any(o.points is not None for o in given.get(one, ()))]
     entries = [
         Entry(
-            submission=f"nothing from {student}",
+            submission=nothing_from(student),
             student=student,
             filename=filename,
             source=None,

@@ -170,6 +170,22 @@ def test_who_is_missing_in_one_section_and_handed_in_in_the_other_is_not_missing
     assert sorted(line.people[0].login for line in key.values()) == ["ann", "bob", "cy", "di"]
 
 
+def test_decisions_about_who_handed_in_nothing_stay_apart_in_the_joined_sections(tmp_path, course):
+    for section in "ab":
+        hand_in(tmp_path / f"in{section}", {f"s002{section}": f"x = '{section}'\n"})
+        (tmp_path / f"{section}.csv").write_text(f"login\ns002{section}\nzed{section}\n")
+        (tmp_path / f"{section}.toml").write_text(
+            f'[[override]]\nstudent = "zed{section}"\npoints = 1\nwhy = "It was so."\nby = "mk"\ndate = 2026-11-24\n'
+        )
+        words = ("-o", tmp_path / section, "--roster", tmp_path / f"{section}.csv")
+        assert cohort(course, tmp_path / f"in{section}", *words, "--adjust", tmp_path / f"{section}.toml")[0] == 0
+    assert command(course, "merge", tmp_path / "a", tmp_path / "b", "-o", tmp_path / "both")[0] == 0
+    rows_ = read_cohort(tmp_path / "both").rows
+    key = read_key(tmp_path / "both" / "students.key.json").students
+    assert len({row.submission for row in rows_}) == len(rows_) == 4
+    assert {key[row.student].people[0].login for row in rows_ if row.final == 1} == {"zeda", "zedb"}
+
+
 # Who is who
 
 
