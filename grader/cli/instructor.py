@@ -158,6 +158,10 @@ def cohort_command(
             found = _with_others(found, before, kept_rows, chosen)
         again = {row.student: row for row in before.rows if row.student in chosen} if before and chosen else {}
         click.echo(_found_line(found, read_key(key)), err=True)
+        if before is not None:
+            _say_what_is_dropped(
+                [row for row in before.rows if row.student not in kept_rows], decided, adjustments.late
+            )
         if course.seed == EXAMPLE:
             click.echo(f"note: {WARNING}", err=True)
         code = _grade(
@@ -278,6 +282,20 @@ def _left_alone(
             raise UsageError(f"--only {word!r} {says}.")
         chosen += fits
     return {student: row for student, row in rows.items() if student not in chosen}, chosen
+
+
+def _say_what_is_dropped(
+    rows: Sequence[Row], decided: Mapping[str, Sequence[Override]], policy: LatePolicy | None
+) -> None:
+    """Say which decisions stand in OUT and are not in this run: nothing that a person decided goes without a word."""
+    staff = [
+        row.student for row in rows if row.student not in decided and any(a.by == "staff" for a in row.adjustments)
+    ]
+    late = [row.student for row in rows if policy is None and any(a.by == "late policy" for a in row.adjustments)]
+    for students, what in ((staff, "what staff decided"), (late, "the late policy")):
+        if students:
+            who = " ".join(students[:SHOWN]) + (" ..." if len(students) > SHOWN else "")
+            click.echo(f"! {what} counted here before and is not in this run; --adjust keeps it: {who}", err=True)
 
 
 def _with_others(found: Found, before: CohortResult, rows: Mapping[str, Row], chosen: Collection[str] | None) -> Found:

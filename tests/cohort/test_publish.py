@@ -377,6 +377,17 @@ def test_a_decision_for_who_handed_in_nothing_moves_nobody_elses_row(tmp_path, c
     assert (second.student, second.submission, second.adjustments) == ("s002", "s002", [])
 
 
+def test_a_run_without_the_decisions_that_stood_says_whose_they_were(tmp_path, course, graded):
+    (tmp_path / "a.toml").write_text(OVERRIDE.format("u1", "", 1))
+    assert cohort(course, tmp_path / "in", "-o", graded, "--adjust", tmp_path / "a.toml")[0] == 0
+    [u1] = [row.student for row in read_cohort(graded).rows if row.adjustments]
+    said = "! what staff decided counted here before and is not in this run; --adjust keeps it: "
+    assert said not in cohort(course, tmp_path / "in", "-o", graded, "--adjust", tmp_path / "a.toml")[2]
+    assert said not in cohort(course, tmp_path / "in", "-o", graded, "--only", "u2")[2]  # u1's row stays as it is
+    _, _, err = cohort(course, tmp_path / "in", "-o", graded)
+    assert f"{said}{u1}\n" in err and not any(row.adjustments for row in read_cohort(graded).rows)
+
+
 def test_an_extension_by_decision_moves_the_deadline_and_stands(tmp_path, course):
     folder = tmp_path / "in" / "1-6 - Ann Lee - Nov 23, 2026 800 AM"
     folder.mkdir(parents=True)
