@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ORACLE := .venv-oracle
 STAMP := $(VENV)/.installed
 
-.PHONY: install system demo check test oracle audit bench minisd minisd-check clean
+.PHONY: install system demo check test oracle audit bench compat minisd minisd-check clean
 
 install: $(STAMP)
 
@@ -67,8 +67,12 @@ minisd-check: install $(ORACLE)/.installed
 	@$(BIN)/python -m fixtures.recipes.minisd.measure
 	@$(ORACLE)/bin/python -m pytest -q -m oracle tests/minisd
 
+# The same results with other Pythons, torches, diffusers: installs what it can reach below .compat/, gigabytes at worst.
+compat: install
+	@$(BIN)/python benchmarks/compat.py
+
 bench: install
 	@$(BIN)/python benchmarks/cold_start.py
 
 clean:
-	rm -rf $(VENV) $(ORACLE) dist .grade
+	rm -rf $(VENV) $(ORACLE) dist .grade .compat

@@ -24,6 +24,7 @@ from grader.manifest import (
     read_edits,
     read_hints,
 )
+from grader.root import edition
 from grader.seeds import overriding
 from grader.signature import parameters, signatures
 
@@ -69,6 +70,23 @@ class Lab:
     def is_student_edition(self) -> bool:
         """Whether recorded answers stand in for reference and edits."""
         return self.answers_path.is_file()
+
+    @cached_property
+    def source(self) -> str:
+        """The digest of the lab as its author wrote it: a student edition has that of the lab it was released from."""
+        if known := edition(self.root):
+            return known.labs.get(self.id, "")
+        digest = hashlib.sha256()
+        for path in [*sorted(self.folder.rglob("*")), self.reference_path]:
+            if path.is_file() and path.suffix != ".pyc":
+                digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+        return digest.hexdigest()[:12]
+
+    @property
+    def edition(self) -> str:
+        """The digest of the student edition that it belongs to; empty in the whole course."""
+        known = edition(self.root)
+        return known.digest if known else ""
 
     @property
     def reference_path(self) -> Path:
@@ -143,7 +161,10 @@ class Lab:
     @cached_property
     def misconceptions(self) -> list[Misconception]:
         """All known mistakes of the lab, in file order."""
-        return read_edits(self.folder / "misconceptions.toml", Misconception, self._functions)
+        # A student edition packs them: a tenth of all its text, and nothing to read before the lab is solved.
+        packed = self.folder / "misconceptions.toml.gz"
+        path = packed if packed.is_file() else self.folder / "misconceptions.toml"
+        return read_edits(path, Misconception, self._functions)
 
     @cached_property
     def equivalents(self) -> list[Equivalent]:
@@ -285,7 +306,7 @@ def mark(root: Path) -> str:
     The seed is no part of it: a short one could be found by trying.
     """
     manifest = read(root / "exercises" / "course.toml", CourseManifest)
-    digest = hashlib.sha256(manifest.model_dump_json(exclude={"seed"}).encode())
+    digest = hashlib.sha256(manifest.model_dump_json(exclude={"seed", "edition"}).encode())
     for folder in ("exercises", "reference"):
         for path in sorted((root / folder).rglob("*")):
             if path.is_file() and path.suffix != ".pyc" and path.name != "course.toml":

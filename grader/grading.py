@@ -104,6 +104,8 @@ def assess(job: Job, bench: Bench, *, diagnose: bool = True) -> tuple[LabResult,
         lab=job.lab.id,
         title=job.lab.manifest.title,
         course=job.lab.course,
+        source=job.lab.source,
+        edition=job.lab.edition,
         seed=fingerprint(bench.course_seed),
         submission=job.submission.digest,
         filename=job.submission.filename,
@@ -168,6 +170,10 @@ def illustrate(result: LabResult, job: Job, bench: Bench, on_fault: Callable[[st
     pictures = [picture for picture in drawing.draw(bench, runnable, on_fault) if picture.task in graded]
     bench.dismiss()
     result, left = with_pictures(result, pictures)
+    missing = [picture.missing for picture in result.pictures if picture.missing]
+    if missing:
+        says = missing[0][0].lower() + missing[0][1:]
+        on_fault(f"{len(missing)} of {len(result.pictures)} pictures were {says}")
     for picture in left:
         on_fault(f"the picture {picture.title!r} of {job.lab.id} was left out: the record would be too large.")
     return result

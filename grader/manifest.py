@@ -5,8 +5,10 @@ A wrong manifest raises `CourseError` naming the file, the key and what was expe
 
 from __future__ import annotations
 
+import gzip
 import tomllib
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -39,6 +41,15 @@ class Manifest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Edition(Manifest):
+    """The table [edition] in a student edition's course.toml: which one it is, and what it was released from."""
+
+    digest: str
+    released: datetime
+    labs: dict[LabId, str]  # lab -> `course.Lab.source`
+    updates: str = ""  # where newer ones are to be found: a folder, or an address to be read
+
+
 class CourseManifest(Manifest):
     """course.toml."""
 
@@ -47,6 +58,7 @@ class CourseManifest(Manifest):
     version: str
     seed: Annotated[str, BeforeValidator(canonical)]  # a whole number or hexadecimal digits; for marks, a secret
     labs: list[FileName] = Field(min_length=1)
+    edition: Edition | None = None
 
 
 class Limits(Manifest):
@@ -253,10 +265,11 @@ def read_edits(path: Path, model: type[E], functions: Mapping[str, Sequence[str]
 
 def _parse(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        data = path.read_bytes()
+        return tomllib.loads((gzip.decompress(data) if path.suffix == ".gz" else data).decode())
     except FileNotFoundError:
         raise CourseError(f"{path.parent.name}/{path.name} is missing; a lab needs it.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:
         raise CourseError(f"{path.parent.name}/{path.name} is not valid TOML: {error}.") from None
 
 

@@ -130,6 +130,7 @@ class Picture(Model):
     series: list[Series] = []
     log_y: bool = False
     limits: list[tuple[str, float]] = Field(default=[], description="Horizontal lines of a chart: (label, y).")
+    missing: str = Field(default="", description="Why there is nothing to see: what is not installed, in a sentence.")
 
 
 class Drawn(Model):
@@ -164,6 +165,15 @@ class LabResult(Model):
     course: str = Field(
         default="", description="What judged it: the course's title, version and digest. Left out of `canonical`."
     )
+    source: str = Field(
+        default="",
+        description="Digest of the lab as its author wrote it; that of a student edition is the lab's that it was "
+        "released from. Left out of `canonical`.",
+    )
+    edition: str = Field(
+        default="",
+        description="The student edition that judged it; empty for the whole course. Left out of `canonical`.",
+    )
     seed: str | None = Field(description="A fingerprint of the course's seed, which is a secret; null for a student.")
     submission: str = Field(description="sha256 of the source, first 16 digits; blind, no name.")
     filename: str
@@ -178,10 +188,12 @@ class LabResult(Model):
 def canonical(result: LabResult) -> str:
     """Return the part of `result` that must not depend on when, where or how it was graded, as JSON text.
 
-    Left out: `environment` (versions, layers, times), `output`, `pictures`, the file's name, and the course's digest,
+    Left out: `environment` (versions, layers, times), `output`, `pictures`, the file's name, and the course's digests,
     which any changed sentence changes. Evidence is already rounded to two digits when it is made.
     """
-    data: dict[str, Any] = result.model_dump(mode="json", exclude={"environment", "pictures", "filename", "course"})
+    data: dict[str, Any] = result.model_dump(
+        mode="json", exclude={"environment", "pictures", "filename", "course", "source", "edition"}
+    )
     for check in data["checks"]:
         check.pop("output")
     return json.dumps(data, sort_keys=True, ensure_ascii=False, indent=1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import tomllib
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -53,6 +54,56 @@ class Glance:
     libraries: Literal["torch", "diffusers"]
     uses_meta_device: bool
     tasks: dict[str, dict[str, str]]  # task -> its functions' signatures
+
+
+@dataclass(frozen=True)
+class Edition:
+    """Which student edition a course is."""
+
+    digest: str
+    released: datetime
+    labs: dict[str, str]  # lab -> digest of the lab that it was released from
+    updates: str = ""  # where newer editions are to be found: a folder, or an address to be read
+
+    def is_older_than(self, other: Edition) -> bool:
+        """Tell whether `other` holds something else and was released later."""
+        return self.digest != other.digest and self.released < other.released
+
+
+def edition(root: Path) -> Edition | None:
+    """Return which student edition lies at `root`; None where that is no student edition."""
+    try:
+        return read_edition(_toml(root / "exercises" / "course.toml"))
+    except (OSError, ValueError):
+        return None
+
+
+def read_edition(manifest: dict[str, Any]) -> Edition | None:
+    """Return which student edition a course.toml speaks of."""
+    table = manifest.get("edition")
+    try:
+        assert isinstance(table, dict)
+        released = table["released"]
+        at = released if released.tzinfo else released.replace(tzinfo=UTC)
+        labs = {str(lab): str(of) for lab, of in table["labs"].items()}
+        return Edition(str(table["digest"]), at, labs, str(table.get("updates", "")))
+    except (AssertionError, KeyError, AttributeError, TypeError):
+        return None
+
+
+def newer(root: Path) -> tuple[Path, Edition] | None:
+    """Return where a newer edition than that at `root` lies, and which: where it says, or around the working directory.
+
+    Nothing is asked of a network.
+    """
+    mine = edition(root)
+    if mine is None:
+        return None
+    for place in (Path(mine.updates) if mine.updates else None, passed_over(root)):
+        other = edition(place) if place is not None else None
+        if place is not None and other is not None and mine.is_older_than(other):
+            return place, other
+    return None
 
 
 def glance(root: Path, lab_id: str) -> Glance | None:

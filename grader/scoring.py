@@ -58,6 +58,8 @@ def problem_result(lab: Lab, seed: str, filename: str, problem: Problem) -> LabR
         lab=lab.id,
         title=lab.manifest.title,
         course=lab.course,
+        source=lab.source,
+        edition=lab.edition,
         seed=seed,
         submission="",
         filename=filename,

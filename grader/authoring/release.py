@@ -1,4 +1,4 @@
-"""`grade release`: the student edition, a folder that pip installs.
+"""`grade release`: the student edition, a folder that pip installs, two wheels, and a git repository to start from.
 
 It holds the engine, starters, pages, visible checks, and what reference and edits *answer* to them. It holds no line of
 the reference, of a hidden check or of an edit, nor the course's seed.
@@ -9,99 +9,106 @@ from __future__ import annotations
 import ast
 import contextlib
 import dataclasses
-import json
+import gzip
+import hashlib
 import math
 import os
-import re
+import platform
 import shutil
 import symtable
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from importlib import metadata
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from grader import __version__, outputs
+from grader import outputs, weights
+from grader.authoring import template
+from grader.authoring.edition import SEED, build_wheels, quoted, sign, write_course
+from grader.authoring.leaks import Leaks
 from grader.checking import drawing, record
+from grader.checking.calls import Call
 from grader.checking.compare import TOLERANCES
 from grader.checking.oracle import LiveOracle
 from grader.checking.session import ROOM, Bench, CheckContext, Examination, examine
+from grader.checking.sketch import sketched
 from grader.course import Course, Lab
+from grader.digests import drawing_digest, engine, libraries
 from grader.errors import CourseError, UsageError
-from grader.grading import open_bench, open_figure_bench
-from grader.manifest import FORMAT_VERSION
-from grader.root import PACKAGE
+from grader.grading import open_bench
 from grader.sandbox.client import Answer, Budget, Worker
+from grader.sandbox.launcher import Profile, Sandbox
 from grader.sandbox.values import Tensor
-from grader.submission import Submission, parse
+from grader.submission import parse
 
 COPIED = ("lab.toml", "page.md", "starter.py", "scenarios.py", "hints.toml", "figures.py")
 EDIT_SECONDS = 30.0
-SEED = "0"  # of the edition; only hidden checks would use it
-TELLING = 24  # characters without white space; shorter lines are found everywhere
+ANSWERS, DRAWN = "answers.bin", "drawn.bin"  # a lab's recording; what needs the trained weights lies apart
 
-_PYPROJECT = """[build-system]
-requires = ["hatchling>=1.27"]
-build-backend = "hatchling.build"
-
-[project]
-name = "alphabar"
-version = "{version}+student"
-description = {description}
-license = "MIT"
-license-files = ["LICENSE"]
-requires-python = ">=3.11"
-dependencies = [
-{dependencies}]
-
-[project.scripts]
-grade = "grader.cli:main"
-
-[tool.hatch.build.targets.wheel]
-only-include = ["grader", "exercises", "fixtures", "templates"]
-
-[tool.hatch.build.targets.wheel.sources]
-"exercises" = "grader/_course/exercises"
-"fixtures" = "grader/_course/fixtures"
-"templates" = "grader/_course/templates"
-"""
-
-_README = """# {title}: the student edition
-
-```
-pip install .
-grade start lab01
-grade lab01
-```
-
-The visible checks are here, with the answers that right code gives to them. The marks that count are given with
-more checks than these.
-"""
+# Tells how far a release is: labs done, labs in all, what is done now.
+Progress = Callable[[int, int, str], None]
+Answers = dict[record.Key, Answer]
 
 
-def release(course: Course, target: Path, progress: Callable[[str], None]) -> list[str]:
-    """Write the student edition into the new folder `target`; return the ids of its labs."""
-    if os.path.lexists(target):
-        raise UsageError(f"{target} is already there; a release is written into a new folder.")
+@dataclass(frozen=True)
+class Released:
+    """What `release` wrote."""
+
+    labs: Sequence[str]
+    folder: Path
+    wheels: Sequence[Path]  # the edition's, and that of the trained weights where the course has some
+    repository: Path | None
+
+
+def release(
+    course: Course,
+    target: Path,
+    progress: Progress,
+    *,
+    wheels: Path | None = None,
+    repository: Path | None = None,
+    updates: str = "",
+    kept: Path | None = None,
+) -> Released:
+    """Write the student edition into the new folder `target`, its wheels into `wheels`, and a git `repository`.
+
+    `updates` is where its successors are going to lie. In the folder `kept` lies what was recorded before: a lab that
+    is as it was is not recorded again.
+    """
+    for new in filter(None, (target, repository)):
+        if os.path.lexists(new):
+            raise UsageError(f"{new} is already there; a release is written into a new folder.")
     if any(lab.is_student_edition for lab in course.labs):
         raise CourseError("this is a student edition already: it holds no reference to record answers from.")
-    if not target.parent.exists():
-        outputs.folder(target.parent)
+    for folder in filter(None, (target.parent, wheels, repository and repository.parent)):
+        if not folder.exists():
+            outputs.folder(folder)
     with tempfile.TemporaryDirectory(prefix=".release-", dir=target.parent) as unfinished:
         part = Path(unfinished) / target.name
         for lab in course.labs:
             _write_lab(lab, part / "exercises" / lab.folder.name)
-        _write_course(course, part)
-        for lab in course.labs:
-            _refuse_leaks(lab, part / "exercises")
-        for lab in course.labs:
-            progress(lab.id)
-            public = dataclasses.replace(lab, folder=part / "exercises" / lab.folder.name)
-            record.write(public.answers_path, _answers(lab, public))
+        write_course(course, part)
+        leaks = Leaks(course, part)
+        leaks.refuse_folder(part)  # before anything is recorded: that takes a minute
+        pictures = _record(course, part, progress, kept)
+        edition = sign(course, part, updates)
+        leaks.refuse_folder(part)
+        built = build_wheels(course, part, edition, pictures, Path(unfinished)) if wheels else []
+        for path in built:
+            leaks.refuse_wheel(path)
+        if repository:
+            says = f"{course.manifest.title} {course.manifest.version}, student edition {edition.digest}"
+            _moved(template.write(part, Path(unfinished) / "git", says, edition.released), repository)
+        moved = [_moved(path, wheels / path.name) for path in built] if wheels else []
         part.rename(target)
-    return [lab.id for lab in course.labs]
+    return Released([lab.id for lab in course.labs], target, moved, repository)
+
+
+def _moved(path: Path, target: Path) -> Path:
+    shutil.move(path, target)  # which may be on another disk
+    return target
 
 
 def _write_lab(lab: Lab, folder: Path) -> None:
@@ -111,42 +118,174 @@ def _write_lab(lab: Lab, folder: Path) -> None:
             shutil.copyfile(lab.folder / name, folder / name)
     checks = visible_checks(lab.checks_path.read_text(encoding="utf-8"))
     (folder / "checks.py").write_text(f'"""The visible checks of {lab.id}."""\n\n{checks}', encoding="utf-8")
-    (folder / "misconceptions.toml").write_text("\n".join(_named_only(lab)), encoding="utf-8")
+    known = "\n".join(_named_only(lab)).encode()
+    (folder / "misconceptions.toml.gz").write_bytes(gzip.compress(known, mtime=0))
 
 
-def _answers(lab: Lab, public: Lab) -> dict[record.Key, Answer]:
-    """Return what the reference and each single edit answer to the visible checks and to the figures.
+# Recording
+
+
+def _record(course: Course, part: Path, progress: Progress, kept: Path | None) -> dict[str, bytes]:
+    """Write every lab's answers; return those to the pictures that need the trained weights, as files of their wheel.
+
+    One process that has imported torch serves all labs, and one that has diffusers too: they know nothing of any.
+    """
+    pictures = {}
+    keeps = {lab.id: kept / f"{lab.id}-{_recorded_from(lab)}" if kept else None for lab in course.labs}
+    uses_meta_device = any(lab.manifest.uses_meta_device for lab in course.labs)
+    waiting = [lab for lab in course.labs if not _is_kept(keeps[lab.id])]
+    wanted = {of for lab in waiting for of in (lab.manifest.libraries, _drawn_with(lab))}
+    with contextlib.ExitStack() as opened:
+        # All import at the same time.
+        sandboxes = {of: opened.enter_context(Sandbox(of, meta_device=uses_meta_device)) for of in sorted(wanted)}
+        for done, lab in enumerate(course.labs):
+            public = dataclasses.replace(lab, folder=part / "exercises" / lab.folder.name)
+            say = _Say(progress, done, len(course.labs), lab.id)
+            folder = keeps[lab.id]
+            if folder is None or not _is_kept(folder):
+                recording = _Recording(lab, public, part, sandboxes, say)
+                folder = folder or part.parent / lab.id
+                _keep(recording, lab, folder)
+            shutil.copyfile(folder / ANSWERS, public.answers_path)
+            if (folder / DRAWN).is_file():
+                pictures[f"{weights.ANSWERS}/{lab.id}.bin"] = (folder / DRAWN).read_bytes()
+    progress(len(course.labs), len(course.labs), "")
+    return pictures
+
+
+def _recorded_from(lab: Lab) -> str:
+    """Return the digest of everything that a lab's recording hangs on."""
+    parts = [engine("authoring"), *libraries(lab), platform.machine(), lab.source, drawing_digest(lab)]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def _is_kept(folder: Path | None) -> bool:
+    return folder is not None and (folder / ANSWERS).is_file()
+
+
+def _keep(recording: _Recording, lab: Lab, folder: Path) -> None:
+    outputs.folder(folder)
+    if recording.drawn:
+        record.write(folder / DRAWN, recording.drawn, lab.source)
+    record.write(folder / f"{ANSWERS}.part", recording.answers, lab.source)
+    (folder / f"{ANSWERS}.part").replace(folder / ANSWERS)  # last, and whole: it says that the recording is there
+
+
+def _drawn_with(lab: Lab) -> Profile:
+    return lab.manifest.figure_libraries or lab.manifest.libraries
+
+
+@dataclass(frozen=True)
+class _Say:
+    progress: Progress
+    done: int
+    total: int
+    lab: str
+
+    def __call__(self, text: str) -> None:
+        self.progress(self.done, self.total, f"{self.lab}: {text}")
+
+
+class _Recording:
+    """What the reference and each single edit of one lab answer: to the visible checks, to the figures.
 
     `public` is the lab with the edition's own files: what is recorded is what they ask for, and no hidden check runs.
     """
-    reference = parse(lab.reference.encode(), f"{lab.id}.py")
-    with open_bench(public, SEED) as bench:
-        oracle = bench.oracle
-        assert isinstance(oracle, LiveOracle)
+
+    def __init__(
+        self, lab: Lab, public: Lab, part: Path, sandboxes: Mapping[Profile, Sandbox], say: Callable[[str], None]
+    ) -> None:
+        self.answers: Answers = {}
+        self.drawn: Answers = {}  # to pictures that need the trained weights
+        self._lab, self._public, self._say = lab, public, say
+        say("the visible checks")
+        with open_bench(public, SEED, sandboxes[lab.manifest.libraries]) as bench:
+            oracle = bench.oracle
+            assert isinstance(oracle, LiveOracle)
+            seen = self._examined(bench, oracle)
+            self.answers = dict(oracle.answers)
+            self._record_edits(seen, oracle)
+        with open_bench(public, SEED, sandboxes[_drawn_with(lab)]) as bench:
+            self._record_figures(bench, part)
+
+    def _examined(self, bench: Bench, oracle: LiveOracle) -> Examination:
+        reference = parse(self._lab.reference.encode(), f"{self._lab.id}.py")
         seen = examine(bench, reference)
-        _refuse_lost_checks(lab, bench, seen)
+        _refuse_lost_checks(self._lab, bench, seen)
         before = _asked(seen, oracle)
         after = _asked(examine(_ShakenBench(bench), reference), oracle)
         if moved := sorted({after[key] for key in after.keys() - before.keys()}):
             raise CourseError(
-                f"{', '.join(moved)} of {lab.id} makes a call from the student's own answer. Only calls that are the "
-                "same for everyone can be recorded: build the input from the reference, or make the check a hidden one."
+                f"{', '.join(moved)} of {self._lab.id} makes a call from the student's own answer. Only calls that are "
+                "the same for everyone can be recorded: build the input from the reference, or make the check a "
+                "hidden one."
             )
-        for edit in (spelling for mistake in lab.misconceptions for spelling in mistake.spellings):
-            for one in seen.scripts.get(edit.task, []):
-                oracle.edited([edit], one.call, Budget(EDIT_SECONDS))
-        return _figure_answers(bench, reference) | oracle.answers
+        return seen
 
+    def _record_edits(self, seen: Examination, oracle: LiveOracle) -> None:
+        spellings = [spelling for mistake in self._lab.misconceptions for spelling in mistake.spellings]
+        calls = {task: _by_key(one.call for one in script) for task, script in seen.scripts.items()}
+        total, done = sum(len(calls.get(edit.task, {})) for edit in spellings), 0
+        for edit in spellings:
+            for key, asked in calls.get(edit.task, {}).items():
+                answer = oracle.edited([edit], asked[0], Budget(EDIT_SECONDS))
+                if answer is not None and ((edit.key,), key) in oracle.answers:
+                    self.answers[((edit.key,), key)] = _kept(answer, asked)
+                done += 1
+                if done % 20 == 0:
+                    self._say(f"known mistakes, {done} of {total} answers")
 
-def _figure_answers(bench: Bench, reference: Submission) -> dict[record.Key, Answer]:
-    with open_figure_bench(bench) as figure_bench:
-        oracle = figure_bench.oracle
+    def _record_figures(self, bench: Bench, part: Path) -> None:
+        """Draw with the edition's fixtures, which hold no trained weights, then with the course's own."""
+        self._say("the pictures")
+        oracle = bench.oracle
         assert isinstance(oracle, LiveOracle)
-        figure_bench.sandbox.step_forward()
-        figure_bench.seat(reference)
-        drawing.draw(figure_bench, [task.id for task in bench.lab.tasks])
-        figure_bench.dismiss()
-        return dict(oracle.answers)
+        tasks = [task.id for task in self._lab.tasks]
+        drawing.draw(bench, tasks, root=part, play=_RecordedPlay)
+        self.answers = _without_inputs(oracle.answers) | self.answers
+        drawing.draw(bench, tasks, play=_RecordedPlay)
+        self.drawn = {key: one for key, one in _without_inputs(oracle.answers).items() if key not in self.answers}
+
+
+def _without_inputs(answers: Answers) -> Answers:
+    """Return answers without what is known of the inputs: nobody looks what a picture's code does to those."""
+    return {key: dataclasses.replace(answer, made=None) for key, answer in answers.items()}
+
+
+class _RecordedPlay(drawing.Play):
+    """Gives the reference's answer for both sides: what a figure asks is recorded, and only once."""
+
+    def __init__(self, bench: Bench, with_student: bool, budget: Budget) -> None:
+        """Take the bench; nobody sits at it."""
+        super().__init__(bench, False, budget)
+        self._both_sides = with_student
+
+    def _both(self, call: Call) -> tuple[Any, Any]:
+        _, expected = super()._both(call)
+        return (expected if self._both_sides else None), expected
+
+
+def _by_key(calls: Iterable[Call]) -> dict[str, list[Call]]:
+    """Return calls by key: the same request may be looked at in several ways."""
+    found: dict[str, list[Call]] = {}
+    for call in calls:
+        found.setdefault(call.key, []).append(call)
+    return found
+
+
+def _kept(answer: Answer, asked: Sequence[Call]) -> Answer:
+    """Return what is kept of an edit's answer: sketches of its tensors, where each check can compare with those."""
+    small = dataclasses.replace(
+        answer, value=sketched(answer.value), changed=sketched(answer.changed), calls=sketched(answer.calls), made=None
+    )
+    for call in asked:
+        try:
+            fits = call.compare(answer, small).difference is None
+        except Exception:  # the view of a check may read any number of what it is shown
+            fits = False
+        if not fits:
+            return dataclasses.replace(answer, made=None)
+    return small
 
 
 def _refuse_lost_checks(lab: Lab, bench: Bench, seen: Examination) -> None:
@@ -276,81 +415,4 @@ def _named_only(lab: Lab) -> Iterator[str]:
     """Yield misconceptions.toml without the edits: id, sentence, anchor, number of spellings."""
     for edit in lab.misconceptions:
         yield f"[{edit.task}.{edit.id}]"
-        yield f"says = {_toml(edit.says)}\nsee = {_toml(edit.see)}\nrecorded = {len(edit.spellings)}\n"
-
-
-def _toml(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)  # what JSON escapes, TOML escapes in the same way
-
-
-def _write_course(course: Course, part: Path) -> None:
-    ignore = shutil.ignore_patterns("__pycache__", "*.pyc", "_course")
-    shutil.copytree(PACKAGE, part / "grader", ignore=ignore)
-    shutil.copytree(course.templates, part / "templates", ignore=ignore)
-    (part / "fixtures").mkdir()
-    for path in sorted((course.root / "fixtures").glob("*.py")):
-        shutil.copyfile(path, part / "fixtures" / path.name)
-    if (course.root / "fixtures" / "minisd").is_dir():
-        shutil.copytree(course.root / "fixtures" / "minisd", part / "fixtures" / "minisd", ignore=ignore)
-    handbook = course.root / "exercises" / "handbook"
-    if handbook.is_dir():
-        shutil.copytree(handbook, part / "exercises" / "handbook", ignore=ignore)
-    labs = ", ".join(_toml(lab.folder.name) for lab in course.labs)
-    title, version = course.manifest.title, course.manifest.version
-    (part / "exercises" / "course.toml").write_text(
-        f"format_version = {FORMAT_VERSION}\ntitle = {_toml(title)}\nversion = {_toml(version)}\nseed = {_toml(SEED)}\n"
-        f"labs = [{labs}]\n",
-        encoding="utf-8",
-    )
-    engine = metadata.distribution("alphabar")
-    needs = [need for need in engine.requires or [] if "extra ==" not in need]
-    (part / "pyproject.toml").write_text(
-        _PYPROJECT.format(
-            version=__version__,
-            description=_toml(f"{title}: the student edition"),
-            dependencies="".join(f"  {_toml(need)},\n" for need in needs),
-        ),
-        encoding="utf-8",
-    )
-    (part / "README.md").write_text(_README.format(title=title), encoding="utf-8")
-    (part / "LICENSE").write_text(engine.read_text("licenses/LICENSE") or "", encoding="utf-8")
-
-
-# Nothing is given away
-
-
-def _refuse_leaks(lab: Lab, exercises: Path) -> None:
-    """Raise CourseError if a telling statement of the reference or of a hidden check, or a telling edit, is shown."""
-    secret = {*_statements(lab.reference), *_statements(lab.checks_path.read_text(encoding="utf-8"))}
-    secret |= {
-        line
-        for mistake in lab.misconceptions
-        for edit in mistake.spellings
-        for piece in edit.replacements
-        for line in piece.put.splitlines()
-    }
-    allowed = "".join(_squeezed(_read(path)) for name in ("starter.py", "checks.py") for path in exercises.rglob(name))
-    for path in sorted(path for path in exercises.rglob("*") if path.suffix in (".py", ".md", ".toml")):
-        shown = _squeezed(_read(path))
-        for line in sorted(secret):
-            squeezed = _squeezed(line)
-            if len(squeezed) >= TELLING and squeezed in shown and squeezed not in allowed:
-                where = path.relative_to(exercises)
-                raise CourseError(f"the student edition's {where} would give away this line: {line.strip():.120}")
-
-
-def _statements(source: str) -> Iterator[str]:
-    """Yield the statements, of compound ones the head; no imports, and no docstrings, which the starter has too."""
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.stmt) and not _is_import(node):
-            said = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-            if not said:
-                yield ast.unparse(node).split("\n")[len(getattr(node, "decorator_list", []))]
-
-
-def _read(path: Path) -> str:
-    return path.read_text(encoding="utf-8")
-
-
-def _squeezed(text: str) -> str:
-    return re.sub(r"\s+", "", text).replace('"', "'").replace(",)", ")")
+        yield f"says = {quoted(edit.says)}\nsee = {quoted(edit.see)}\nrecorded = {len(edit.spellings)}\n"

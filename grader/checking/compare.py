@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from grader.checking.sentences import known_type
+from grader.checking.sketch import Sketch, distance
 from grader.kit import SUBJECT
 from grader.sandbox.client import Answer
 from grader.sandbox.values import Refused, Tensor, size
@@ -239,6 +240,10 @@ def _tensors(yours: Tensor, expected: Tensor, where: str, tolerance: Tolerances,
     if yours.device != expected.device:
         says = f"{subject}{at} is on device {yours.device} where {expected.device} is expected."
         return Difference(where, says, says)
+    if isinstance(expected, Sketch) and yours.array is not None:
+        far = distance(yours.array, expected, tolerance.get(expected.dtype, TOLERANCES.get(expected.dtype, (0.0, 0.0))))
+        says = f"The values{at} are not those of the known mistake."
+        return far if far <= 1.0 else Difference(where, says, says, far)
     if yours.array is None or expected.array is None:
         return 0.0  # meta tensors: shape, dtype and device are all there is
     if expected.dtype in TOLERANCES:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from grader.checking.calls import Call, function_call, scenario_call
@@ -15,6 +16,7 @@ from grader.errors import CourseError, GraderError
 from grader.pictures import to_record
 from grader.results import Picture
 from grader.sandbox.client import Budget
+from grader.weights import MissingWeightsError
 
 
 class Play:
@@ -52,10 +54,18 @@ class Play:
         return yours, expected.value
 
 
-def draw(bench: Bench, runnable: Iterable[str], on_fault: Callable[[str], None] | None = None) -> list[Picture]:
+def draw(
+    bench: Bench,
+    runnable: Iterable[str],
+    on_fault: Callable[[str], None] | None = None,
+    *,
+    root: Path | None = None,
+    play: type[Play] = Play,
+) -> list[Picture]:
     """Return the pictures of the lab's tasks; of tasks not in `runnable` the reference's side alone.
 
     What we fail to draw is left out and `on_fault` is told a sentence; without `on_fault` the error is raised.
+    `root` is the course whose fixtures they are drawn with, if not the lab's own; `play` is what a figure is given.
     """
     lab = bench.lab
     if not lab.figures_path.is_file():
@@ -65,9 +75,9 @@ def draw(bench: Bench, runnable: Iterable[str], on_fault: Callable[[str], None] 
     pictures: list[Picture] = []
     budget = Budget(lab.manifest.limits.cpu_s)  # one for all of them
     try:
-        for function in sorted(_figures(lab), key=lambda f: order.index(f.__figure__)):  # type: ignore[attr-defined]
+        for function in sorted(_figures(lab, root or lab.root), key=lambda f: order.index(f.__figure__)):  # type: ignore[attr-defined]
             try:
-                pictures.append(_picture(bench, function, runnable, budget))
+                pictures.append(_picture(bench, function, runnable, budget, play))
             except Exception as error:
                 if on_fault is None:
                     raise
@@ -79,26 +89,36 @@ def draw(bench: Bench, runnable: Iterable[str], on_fault: Callable[[str], None] 
     return pictures
 
 
-def _picture(bench: Bench, function: Callable[[Play], Any], runnable: set[str], budget: Budget) -> Picture:
+def _picture(
+    bench: Bench, function: Callable[[Play], Any], runnable: set[str], budget: Budget, play: type[Play]
+) -> Picture:
     task: str = function.__figure__  # type: ignore[attr-defined]
-    play = Play(bench, task in runnable, budget)
     try:
-        return to_record(task, function(play))
-    except (ValueError, TypeError, AttributeError, KeyError, IndexError):
-        # The student's values may have any form. What cannot be drawn with them is drawn without.
-        return to_record(task, function(Play(bench, False, Budget(1.0))))
+        try:
+            return to_record(task, function(play(bench, task in runnable, budget)))
+        except (ValueError, TypeError, AttributeError, KeyError, IndexError):
+            # The student's values may have any form. What cannot be drawn with them is drawn without.
+            return to_record(task, function(play(bench, False, Budget(1.0))))
+    except MissingWeightsError as error:
+        shown = (function.__doc__ or function.__name__).strip().split("\n")[0].rstrip(".")
+        return Picture(task=task, title=shown, caption="", alt="", missing=str(error))
 
 
 def _said(error: Exception) -> str:
     return str(error) if isinstance(error, GraderError) else f"{type(error).__name__}: {error}"
 
 
-def _figures(lab: Lab) -> list[Callable[[Play], Any]]:
+def _figures(lab: Lab, root: Path) -> list[Callable[[Play], Any]]:
+    # Another course's fixtures may be imported already.
+    for name, module in [one for one in sys.modules.items() if one[0].partition(".")[0] == "fixtures"]:
+        places = [*getattr(module, "__path__", []), getattr(module, "__file__", None)]
+        if not any(place and Path(place).is_relative_to(root) for place in places):
+            del sys.modules[name]
     spec = importlib.util.spec_from_file_location(f"{lab.id}_figures", lab.figures_path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     path, bytecode = sys.path[:], sys.dont_write_bytecode
-    sys.path.insert(0, str(lab.root))
+    sys.path.insert(0, str(root))
     sys.dont_write_bytecode = True
     try:
         spec.loader.exec_module(module)

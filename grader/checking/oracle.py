@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from grader import weights
 from grader.checking import record
 from grader.checking.calls import Call
 from grader.course import Lab, apply_edits
@@ -150,7 +151,15 @@ class RecordedOracle:
         """Read the lab's recorded answers."""
         self.misconceptions: Sequence[Misconception] = lab.misconceptions
         self._lab = lab
-        self._answers = record.read(lab.answers_path)
+        self._answers, source = record.read(lab.answers_path)
+        self._lost = ""  # why a picture's answers are not here
+        pictures = weights.folder()
+        if pictures is not None and (path := pictures / weights.ANSWERS / f"{lab.id}.bin").is_file():
+            more, of = record.read(path)
+            if of == source:
+                self._answers = more | self._answers
+            else:
+                self._lost = weights.OF_ANOTHER
 
     def ask(self, call: Call) -> None:
         """Do nothing: the answer is there already."""
@@ -158,6 +167,8 @@ class RecordedOracle:
     def answer(self, call: Call) -> Answer:
         """Return the recorded answer of the reference."""
         found = self._answers.get(((), call.key))
+        if found is None and self._lost:
+            raise weights.MissingWeightsError(self._lost)
         if found is None:
             raise InternalError(f"this student edition of {self._lab.id} holds no answer for {call}; build it again.")
         return found

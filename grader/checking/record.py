@@ -1,6 +1,7 @@
 """Answers as bytes: how a student edition carries what the reference and its edits answer, without their source.
 
 A file is one line of JSON (the index) and the raw tensor bytes, each different tensor once. No code, no pickle.
+`source` is the digest of the lab that was recorded: recordings of one lab that lie in two places belong together.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from grader.checking.sketch import Sketch
 from grader.errors import CourseError
 from grader.sandbox import decode
 from grader.sandbox.client import Answer, Error
@@ -25,19 +27,19 @@ from grader.sandbox.worker.frames import BadFrame
 Key = tuple[tuple[str, ...], str]  # (ids of the edits, none for the reference; the call's key)
 
 
-def write(path: Path, answers: Mapping[Key, Answer]) -> None:
+def write(path: Path, answers: Mapping[Key, Answer], source: str) -> None:
     """Write recorded answers to `path`."""
     blobs: dict[bytes, int] = {}
     entries = []
     for (edits, call), answer in sorted(answers.items(), key=lambda item: item[0]):
         entries.append([list(edits), call, *_packed(answer, blobs)])
-    index = {"entries": entries, "sizes": [len(blob) for blob in blobs]}
+    index = {"source": source, "entries": entries, "sizes": [len(blob) for blob in blobs]}
     # mtime=0: the same answers give the same file
     path.write_bytes(gzip.compress(json.dumps(index).encode() + b"\n" + b"".join(blobs), mtime=0))
 
 
-def read(path: Path) -> dict[Key, Answer]:
-    """Read what `write` wrote; CourseError when the file is damaged."""
+def read(path: Path) -> tuple[dict[Key, Answer], str]:
+    """Read what `write` wrote: the answers and their source; CourseError when the file is damaged."""
     try:
         head, _, body = gzip.decompress(path.read_bytes()).partition(b"\n")
         index = json.loads(head)
@@ -45,10 +47,11 @@ def read(path: Path) -> dict[Key, Answer]:
         for size in index["sizes"]:
             blobs.append(body[at : at + size])
             at += size
-        return {
+        answers = {
             (tuple(edits), call): _unpacked(reply, error, [blobs[number] for number in used])
             for edits, call, reply, error, used in index["entries"]
         }
+        return answers, str(index["source"])
     except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, IndexError, BadFrame) as error:
         raise CourseError(
             f"{path.name} is damaged ({type(error).__name__}); build the student edition again."
@@ -78,16 +81,31 @@ def _made(made: Made) -> dict[str, Any]:
 def _unpacked(reply: Any, error: Any, data: list[bytes]) -> Answer:
     found = decode.reply(json.dumps(reply).encode(), b"".join(data))
     return Answer(
-        value=found.value,
-        changed=found.changed,
+        value=_with_sketches(found.value),
+        changed=_with_sketches(found.changed),
         next_draw=found.next_draw,
         global_rng_moved=found.global_rng_moved,
-        calls=found.calls,
+        calls=_with_sketches(found.calls),
         made=found.made,
         error=error and Error(type=error["type"], message="", frames=(), line=None, kind=error["kind"]),
         output="",
         seconds=0.0,
     )
+
+
+SKETCH = "$sketch"  # no name of a parameter, and no key that a lab's function returns
+
+
+def _with_sketches(value: Any) -> Any:
+    """Return a value that was read with its sketches as such."""
+    if isinstance(value, dict):
+        if value.keys() == {SKETCH}:
+            dtype, shape, strides, device, requires_grad, digest, sums = value[SKETCH]
+            return Sketch(None, dtype, shape, strides, device, requires_grad, digest, sums and sums.array)
+        return {key: _with_sketches(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_with_sketches, value))
+    return value
 
 
 class _Writer:
@@ -99,6 +117,8 @@ class _Writer:
         self._blobs = blobs
 
     def value(self, value: Any) -> Any:
+        if isinstance(value, Sketch):
+            return self.value({SKETCH: self._sketch(value)})
         if isinstance(value, Tensor):
             return {"$tensor": self._tensor(value)}
         if isinstance(value, Dtype):
@@ -114,6 +134,13 @@ class _Writer:
         if isinstance(value, float) and not math.isfinite(value):
             return {"$float": str(value)}
         return value
+
+    def _sketch(self, sketch: Sketch) -> tuple[Any, ...]:
+        sums = None
+        if sketch.sums is not None:
+            sums = Tensor(sketch.sums, str(sketch.sums.dtype), sketch.sums.shape, (1,), "cpu", False)
+        known = (sketch.dtype, sketch.shape, sketch.strides, sketch.device, sketch.requires_grad)
+        return (*known, sketch.digest, sums)
 
     def _tensor(self, tensor: Tensor) -> int:
         size = 0

@@ -8,13 +8,14 @@ import re
 import sys
 import tempfile
 import traceback
+import warnings
 from pathlib import Path
 from typing import Any
 
 import click
 
 from grader import __version__
-from grader.errors import GraderError
+from grader.errors import CourseError, GraderError
 from grader.text import clean_line
 
 # command -> (module, what it is for)
@@ -26,6 +27,7 @@ COMMANDS = {
     "hint": ("student", "Show the next hint for a task."),
     "report": ("student", "Write the last result's page again, and open it."),
     "repro": ("student", "Write a small script with a visible check's inputs, to debug."),
+    "update": ("update", "Bring a newer student edition, and say what it changes."),
     "doctor": ("student", "Say what this machine has: versions, isolation layers."),
     "schema": ("student", "Print the JSON Schema of results."),
     "new": ("author", "Write the files of a new lab, to start from."),
@@ -47,12 +49,14 @@ class Grade(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """In the order of a course's day, not the alphabet's."""
-        return list(COMMANDS)
+        return [name for name in COMMANDS if _is_here(name)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the command's module."""
         if cmd_name not in COMMANDS:
             return None
+        if not _is_here(cmd_name):
+            raise CourseError(f"this is a student edition: `grade {cmd_name}` is for who holds the whole course.")
         module = importlib.import_module(f"grader.cli.{COMMANDS[cmd_name][0]}")
         command: click.Command = getattr(module, f"{cmd_name}_command")
         return command
@@ -60,7 +64,7 @@ class Grade(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, says) for name, (_, says) in COMMANDS.items()])
+            formatter.write_dl([(name, COMMANDS[name][1]) for name in self.list_commands(ctx)])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -74,6 +78,10 @@ class Grade(click.Group):
             meant = f"Did you mean {near[0]}?" if near else "`grade --help` lists the commands, `grade list` the labs."
             raise click.UsageError(f"there is no command or lab {word!r}. {meant}", ctx)
         return super().resolve_command(ctx, args)
+
+
+def _is_here(command: str) -> bool:
+    return Path(__file__).with_name(f"{COMMANDS[command][0]}.py").is_file()
 
 
 @click.group(
@@ -100,6 +108,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a character shows a question mark, not an error.
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # what numpy thinks of a student's numbers is nobody's to read
     try:
         code: Any = grade.main(standalone_mode=False)
     except click.exceptions.Exit as exit_:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -123,14 +124,71 @@ def new_command(lab_id: str, title: str | None, course_dir: str | None) -> None:
 
 @click.command("release")
 @click.option("-o", "target", required=True, metavar="DIR", type=click.Path(path_type=Path), help="A new folder.")
+@click.option(
+    "--wheels",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Write its wheel here too, and that of the trained weights.",
+)
+@click.option(
+    "--git",
+    "repository",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Write a bare git repository here too, to clone or to make a template of.",
+)
+@click.option(
+    "--updates",
+    metavar="WHERE",
+    default="",
+    help="Where newer editions will lie: a folder, which `grade` looks into, or an address, which it tells.",
+)
 @course_option
-def release_command(target: Path, course_dir: str | None) -> None:
-    """Build the student edition into DIR: no reference, no hidden check, no edit; answers are recorded."""
+def release_command(
+    target: Path, wheels: Path | None, repository: Path | None, updates: str, course_dir: str | None
+) -> None:
+    """Build the student edition into DIR: no reference, no hidden check, no edit; answers are recorded.
+
+    What was recorded is kept in .grade/release; a second release records the labs that have changed.
+    """
     from grader.authoring.release import release
+    from grader.cli import desk
 
     course = open_course(course_dir)
     refuse_broken_code(course)
-    say, done = _progress()
-    labs = release(course, target, say)
-    done()
-    click.echo(f"Wrote the student edition of {', '.join(labs)} to {target}. Install it with: pip install {target}")
+    with _steps() as tell:
+        released = release(
+            course, target, tell, wheels=wheels, repository=repository, updates=updates, kept=desk.folder("release")
+        )
+    labs = ", ".join(released.labs)
+    click.echo(f"Wrote the student edition of {labs} to {target} ({_size(target)}).")
+    for path in released.wheels:
+        click.echo(f"Wheel: {path} ({_size(path)})")
+    if released.repository is not None:
+        click.echo(f"Repository: {released.repository} ({_size(released.repository)})")
+    click.echo(f"Install it with: pip install {released.wheels[0] if released.wheels else target}")
+
+
+@contextlib.contextmanager
+def _steps() -> Iterator[Callable[[int, int, str], None]]:
+    """Yield what tells how far a release is: on a terminal one line that is written over, elsewhere a line a lab."""
+    if sys.stderr.isatty():
+        say, done = _progress()
+        try:
+            yield lambda count, total, text: say(f"[{count}/{total}] {text}")
+        finally:
+            done()
+        return
+    told: set[int] = set()
+
+    def tell(count: int, total: int, text: str) -> None:
+        if text and count not in told:
+            told.add(count)
+            click.echo(f"[{count + 1}/{total}] {text.partition(':')[0]}", err=True)
+
+    yield tell
+
+
+def _size(path: Path) -> str:
+    files = [path] if path.is_file() else [one for one in path.rglob("*") if one.is_file()]
+    return f"{sum(one.stat().st_size for one in files) / 1e6:.1f} MB"

@@ -24,7 +24,11 @@ def folder(name: str) -> Path:
 
 def last_result(lab_id: str) -> LabResult | None:
     """Return the last result of a lab, or None where there is none that can be read."""
-    path = Path.cwd() / ".grade" / lab_id / "result.json"
+    return read_result(Path.cwd() / ".grade" / lab_id / "result.json")
+
+
+def read_result(path: Path) -> LabResult | None:
+    """Return a result that was written to a file, or None where there is none that can be read."""
     try:
         return LabResult.model_validate_json(_read(path))
     except (SubmissionError, ValueError):

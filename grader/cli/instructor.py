@@ -414,15 +414,17 @@ def _run(cohort: Cohort, works: Mapping[str, Sequence[str]], pictures: bool, sta
 
 
 def _executor(kind: str, scheduler: str | None, setup: Setup, lab: Lab, jobs: int) -> Executor:
+    from grader.executors.doubt import Doubt
+
     deadline_s = 300 + 10 * len(lab.tasks) * lab.manifest.limits.cpu_s
+    doubt = Doubt(None if lab.is_student_edition else lab.reference.encode(), setup.digests)
     if kind == "dask":
         from grader.executors.dask import DaskExecutor
 
-        return DaskExecutor(setup, jobs, deadline_s, scheduler)
+        return DaskExecutor(setup, jobs, deadline_s, scheduler, doubt=doubt)
     from grader.executors.local import LocalExecutor
 
-    reference = None if lab.is_student_edition else lab.reference.encode()
-    return LocalExecutor(setup, jobs, deadline_s, reference=reference)
+    return LocalExecutor(setup, jobs, deadline_s, doubt=doubt)
 
 
 def _summary(result: CohortResult, scores: Sequence[float | None], target: Path) -> int:
@@ -439,7 +441,7 @@ def _summary(result: CohortResult, scores: Sequence[float | None], target: Path)
     for name in ("cohort.html", "cohort.json", "grades.csv", "items.csv"):
         click.echo(target / name)
     click.echo(_last_line(result, scores), err=True)
-    return 70 if any(one.kind == "grader_error" for one in attention) else 0
+    return 70 if any(one.kind in ("grader_error", "pictures") for one in attention) else 0
 
 
 def _last_line(result: CohortResult, scores: Sequence[float | None]) -> str:

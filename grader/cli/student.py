@@ -16,7 +16,7 @@ from grader import outputs
 from grader.cli import written
 from grader.cli.written import write_asked
 from grader.errors import GraderError, SubmissionError, UsageError
-from grader.root import find_root, glance, passed_over
+from grader.root import edition, find_root, glance, newer, passed_over
 from grader.text import clean_line
 
 if TYPE_CHECKING:
@@ -48,10 +48,20 @@ def refuse_broken_code(course: Course) -> None:
 def course_root(course_dir: str | None) -> Path:
     """Return where the course lies; say so where there is another one here, which counts only when it is named."""
     root = find_root(course_dir)
-    if course_dir is None and not os.environ.get("GRADE_COURSE") and (other := passed_over(root)) is not None:
+    if found := newer(root):
+        place, one = found
         click.echo(
-            f"note: the course in {clean_line(str(other))} is not used; --course or GRADE_COURSE names it.", err=True
+            f"note: a newer edition, of {one.released:%d %B %Y}, lies in {clean_line(str(place))}: "
+            f"grade update {clean_line(str(place))}",
+            err=True,
         )
+    elif course_dir is None and not os.environ.get("GRADE_COURSE") and (other := passed_over(root)) is not None:
+        mine, theirs = edition(root), edition(other)
+        if mine is None or theirs is None or mine.digest != theirs.digest:
+            click.echo(
+                f"note: the course in {clean_line(str(other))} is not used; --course or GRADE_COURSE names it.",
+                err=True,
+            )
     return root
 
 
@@ -391,16 +401,27 @@ def hint_command(lab_id: str, task_id: str | None, course_dir: str | None) -> No
 @click.command("report")
 @click.argument("lab_id", metavar="LAB")
 @click.option("--open", "open_it", is_flag=True, help="Open it in the browser.")
+@click.option(
+    "--official", metavar="FILE", type=click.Path(path_type=Path), help="Say why this official record differs from it."
+)
 @course_option
-def report_command(lab_id: str, open_it: bool, course_dir: str | None) -> None:
+def report_command(lab_id: str, open_it: bool, official: Path | None, course_dir: str | None) -> None:
     """Write the page of LAB's last result again and print its path."""
     from grader.cli import desk
+    from grader.reports.official import differences
 
     course = open_course(course_dir)
     lab = course.lab(lab_id)
     result = desk.last_result(lab_id)
     if result is None:
         raise UsageError(f"there is no result of {lab_id} here yet. Run: grade {lab_id}")
+    if official is not None:
+        theirs = desk.read_result(official)
+        if theirs is None or theirs.lab != result.lab:
+            raise UsageError(f"{clean_line(str(official))} holds no result of {lab_id}, as --json writes it.")
+        for says in list(differences(result, theirs)) or ["The official result is your own, task by task."]:
+            click.echo(clean_line(says))
+        return
     path = keep(course, lab, result)
     if path is not None:
         click.echo(str(_near(path)))
@@ -484,6 +505,9 @@ def _name_the_course() -> int:
         click.echo(f"  --  {error}")
         return error.exit_code
     click.echo(f"Course: {course.mark}, in {course.root}")
+    if one := edition(course.root):
+        click.echo(f"  ok  student edition {one.digest} of {one.released:%d %B %Y, %H:%M} UTC")
+        return 0
     click.echo(f"  --  {WARNING}" if course.seed == EXAMPLE else "  ok  a seed of this course's own")
     return 0
 

@@ -181,7 +181,8 @@ class Cohort:
         if result is None:
             raise InternalError(f"the parts of {entry.submission}'s result do not fit together; use --regrade.")
         # What is kept was judged by the same checks as those of today, though perhaps not by the same pages.
-        return result.model_copy(update={"course": self.lab.course})
+        own = {"course": self.lab.course, "source": self.lab.source, "edition": self.lab.edition}
+        return result.model_copy(update=own)
 
 
 def _not_graded(lab: Lab, seed: str, filename: str, fault: str) -> LabResult:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from grader.reports import words
+from grader.reports import official, words
 from grader.reports.chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Layout, layout
 from grader.reports.pages import environment, stylesheet
 from grader.results import CheckResult, Frame, LabResult, Picture, TaskResult, for_student
@@ -89,6 +89,8 @@ def _view(result: LabResult, page_url: str | None, hints: dict[str, list[str]]) 
         "filename": filename,
         "submission": clean_line(result.submission),
         "course": clean_line(result.course),
+        "source": clean_line(result.source),
+        "local": official.LOCAL if result.edition else "",
         "earned": words.points(result.score.earned),
         "possible": words.points(result.score.possible),
         "full_marks": words.full_marks(result),
@@ -238,6 +240,7 @@ def _task(
         "diagnosis": _diagnosis(task, page_url),
         "checks": shown,
         "hidden": sum(not check.visible for check in checks),
+        "hidden_only": official.HIDDEN_ONLY if official.fails_hidden_only(checks) else "",
         "pictures": _pictures(task, result.pictures, rooms) if state != "none" else [],
         "hints": [clean(hint) for hint in hints] if state not in ("pass", "ours") else [],
     }
@@ -353,6 +356,7 @@ def _pictures(task: TaskResult, pictures: list[Picture], rooms: dict[str, int]) 
                 "title": picture.title,
                 "caption": picture.caption,
                 "alt": picture.alt,
+                "missing": clean_line(picture.missing),
                 "columns": picture.columns,
                 "rows": picture.rows,
                 "fits": fits,

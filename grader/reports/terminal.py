@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import click
 
 from grader.reports import words
+from grader.reports.official import LOCAL
 from grader.results import CheckResult, LabResult, TaskResult
 from grader.text import clean, clean_line
 
@@ -121,6 +122,8 @@ def render(result: LabResult, *, color: bool, ascii: bool, width: int, verbose: 
     _isolation(page, result)
     if result.course:
         page.add("  ", page.style(clean_line(result.course), dim=True))
+    if result.edition:
+        page.wrap(LOCAL, "  ", dim=True)
     _ending(page, result)
     return page.text()
 

@@ -44,12 +44,13 @@ ANSWERS = {
 @pytest.fixture
 def path(tmp_path):
     path = tmp_path / "answers.bin"
-    record.write(path, ANSWERS)
+    record.write(path, ANSWERS, "a lab")
     return path
 
 
 def test_every_answer_comes_back(path):
-    found = record.read(path)
+    found, source = record.read(path)
+    assert source == "a lab"
     assert found.keys() == ANSWERS.keys()
     for key, before in ANSWERS.items():
         after = found[key]
@@ -61,7 +62,7 @@ def test_every_answer_comes_back(path):
 
 
 def test_a_tensor_keeps_what_is_known_of_it(path):
-    found = record.read(path)
+    found, _ = record.read(path)
     assert found[((), "bfloat16")].value.array.dtype == ml_dtypes.bfloat16
     assert found[((), "bfloat16")].value.dtype == "bfloat16"
     strided = found[((), "strided")].value
@@ -72,17 +73,17 @@ def test_a_tensor_keeps_what_is_known_of_it(path):
 
 
 def test_of_an_error_only_the_type_is_kept(path):
-    error = record.read(path)[((), "error")].error
+    error = record.read(path)[0][((), "error")].error
     assert error is not None and (error.type, error.kind, error.message) == ("ValueError", "raised", "")
     assert b"the reference's words" not in gzip.decompress(path.read_bytes())
 
 
 def test_the_same_answers_give_the_same_file_and_the_same_tensor_is_kept_once(path, tmp_path):
     again = tmp_path / "again.bin"
-    record.write(again, dict(reversed(ANSWERS.items())))
+    record.write(again, dict(reversed(ANSWERS.items())), "a lab")
     assert again.read_bytes() == path.read_bytes()
     big = np.random.default_rng(0).normal(size=10_000)
-    record.write(again, {((), str(n)): answer(tensor(big)) for n in range(50)})
+    record.write(again, {((), str(n)): answer(tensor(big)) for n in range(50)}, "a lab")
     assert again.stat().st_size < 2 * big.nbytes
 
 
@@ -95,12 +96,13 @@ def test_the_same_answers_give_the_same_file_and_the_same_tensor_is_kept_once(pa
         lambda data: data[:60] + bytes([data[60] ^ 255]) + data[61:],
         lambda data: gzip.compress(b"not json\n"),
         lambda data: gzip.compress(b"{}\n"),
-        lambda data: gzip.compress(b'{"entries": [[1]], "sizes": []}\n'),
+        lambda data: gzip.compress(b'{"source": "", "entries": [[1]], "sizes": []}\n'),
+        lambda data: gzip.compress(b'{"entries": [], "sizes": []}\n'),
         lambda data: gzip.compress(gzip.decompress(data)[:-5]),
         lambda data: gzip.compress(gzip.decompress(data).replace(b'"$tuple"', b'"$dict"')),
         lambda data: gzip.compress(gzip.decompress(data).replace(b'"float32"', b'"float99"')),
     ],
-    ids=["empty", "half", "prefix", "bit", "no JSON", "no entries", "entry", "short", "tag", "dtype"],
+    ids=["empty", "half", "prefix", "bit", "no JSON", "no entries", "entry", "no source", "short", "tag", "dtype"],
 )
 def test_a_damaged_file_is_a_course_error(path, damage):
     path.write_bytes(damage(path.read_bytes()))

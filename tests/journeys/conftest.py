@@ -46,9 +46,13 @@ class Edition:
         """Run this environment's command `grade` in `cwd`."""
         return self.run(cwd, self.python.with_name("grade"), *words, **options)
 
-    def told(self, cwd: Path, sources: dict[str, dict[str, str]]) -> dict[str, Any]:
-        """Grade many sources: lab -> name -> text, to lab -> name -> what `grade_many.py` prints."""
-        done = self.run(cwd, Path(__file__).with_name("grade_many.py"), input=json.dumps(sources))
+    def told(self, cwd: Path, sources: dict[str, dict[str, str]], *more: Path) -> dict[str, Any]:
+        """Grade many sources: lab -> name -> text, to lab -> name -> what `grade_many.py` prints.
+
+        `more` are folders with packages that are installed beside it.
+        """
+        env = {"PYTHONPATH": os.pathsep.join(map(str, more))} if more else {}
+        done = self.run(cwd, Path(__file__).with_name("grade_many.py"), input=json.dumps(sources), env=env)
         assert done.returncode == 0, done.stderr
         return dict(json.loads(done.stdout))
 
@@ -62,18 +66,27 @@ def build(source: Path, target: Path) -> Path:
     return wheel
 
 
+def environment(folder: Path) -> tuple[Path, Path]:
+    """Make a new environment with nothing in it, and return its Python and its site-packages."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    (site,) = folder.glob("lib/python*/site-packages")
+    return folder / "bin" / "python", site
+
+
+def lend_libraries(site: Path) -> None:
+    """Let an environment find the libraries where this one has them, but not our own editable install."""
+    libraries = {entry for entry in sys.path if Path(entry).name in ("site-packages", "dist-packages")}
+    (site / "libraries.pth").write_text("".join(f"{entry}\n" for entry in sorted(libraries)), encoding="utf-8")
+
+
 def install(wheel: Path, folder: Path) -> Edition:
     """Install a wheel alone into a new environment, which finds the libraries where this one has them."""
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
-    python = folder / "bin" / "python"
-    (site,) = folder.glob("lib/python*/site-packages")
+    python, site = environment(folder)
     pip = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check", "install"]
     options = ["--quiet", "--no-deps", "--no-index", "--no-cache-dir"]
     done = subprocess.run([*pip, *options, str(wheel)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    # Only now: pip would take our own editable install for an older version. Its .pth file is not read from here.
-    libraries = {entry for entry in sys.path if Path(entry).name in ("site-packages", "dist-packages")}
-    (site / "libraries.pth").write_text("".join(f"{entry}\n" for entry in sorted(libraries)), encoding="utf-8")
+    lend_libraries(site)  # only now: pip would take our own editable install for an older version
     return Edition(wheel, python, site)
 
 
@@ -112,16 +125,38 @@ def full(checkout: Path, ground: Path) -> Edition:
     return install(build(checkout, ground / "dist"), ground / "full")
 
 
+@dataclass(frozen=True)
+class Release:
+    """What the installed command `grade release` wrote, and what it said."""
+
+    folder: Path
+    wheel: Path
+    weights: Path  # the wheel of the trained weights
+    repository: Path
+    says: str
+
+
 @pytest.fixture(scope="session")
-def released(full: Edition, ground: Path) -> Path:
-    """The student edition's folder, written by the installed command."""
-    target = ground / "released"
-    done = full.grade(ground, "release", "-o", target)
+def released(full: Edition, ground: Path) -> Release:
+    """The student edition in all its forms."""
+    folder, wheels, repository = ground / "released", ground / "released-wheels", ground / "released.git"
+    done = full.grade(ground, "release", "-o", folder, "--wheels", wheels, "--git", repository)
     assert done.returncode == 0, done.stderr
-    return target
+    (wheel,), (weights,) = wheels.glob("alphabar-*.whl"), wheels.glob("alphabar_weights-*.whl")
+    return Release(folder, wheel, weights, repository, done.stdout + done.stderr)
 
 
 @pytest.fixture(scope="session")
-def student(released: Path, ground: Path) -> Edition:
-    """The student edition, installed."""
-    return install(build(released, ground / "student-dist"), ground / "student")
+def student(released: Release, ground: Path) -> Edition:
+    """The student edition, installed without the trained weights."""
+    return install(released.wheel, ground / "student")
+
+
+@pytest.fixture(scope="session")
+def weights(released: Release, ground: Path) -> Path:
+    """A folder in which pip has installed the wheel of the trained weights."""
+    folder = ground / "weights"
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-deps", "--no-index"]
+    done = subprocess.run([*pip, "--target", str(folder), str(released.weights)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return folder

@@ -1,5 +1,6 @@
 """Grades many sources of several labs in one process; for the Python of an installed edition."""
 
+import contextlib
 import json
 import re
 import sys
@@ -9,9 +10,10 @@ from typing import Any
 from grader.checking.calls import Call
 from grader.checking.diagnosis import diagnose
 from grader.checking.session import Bench, Examination
-from grader.course import load
-from grader.grading import Job, assess, illustrate, open_bench, open_figure_bench
+from grader.course import Course, load
+from grader.grading import Job, assess, illustrate, open_bench
 from grader.root import find_root
+from grader.sandbox.launcher import Sandbox
 from grader.submission import parse
 
 
@@ -33,27 +35,38 @@ def seeded(call: Call) -> bool:
 def main() -> None:
     course = load(find_root())
     told: dict[str, dict[str, Any]] = {}
-    for lab_id, sources in json.load(sys.stdin).items():
-        lab = course.lab(lab_id)
-        with open_bench(lab, course.seed) as bench, open_figure_bench(bench) as figure_bench:
-            for name, source in sources.items():
-                job = Job(lab, parse(source.encode(), f"{lab_id}.py"))
-                result, seen = assess(job, bench)
-                if name == "right":
-                    result = illustrate(result, job, figure_bench, sys.exit)
-                calls = [one for script in seen.scripts.values() for one in script]
-                told.setdefault(lab_id, {})[name] = {
-                    "earned": result.score.earned,
-                    "possible": result.score.possible,
-                    "visible": {check.id: check.outcome for check in result.checks if check.visible},
-                    "checks": len(result.checks),
-                    "visible calls": [one.call.key for one in calls if one.visible],
-                    # Without a seed a hidden call may well be one of a figure or of a visible check too.
-                    "hidden calls": [one.call.key for one in calls if not one.visible and seeded(one.call)],
-                    "named": named(seen, bench),
-                    "pictures": [picture.model_dump() for picture in result.pictures],
-                }
+    # One sandbox with torch, one with diffusers too: what they know of a lab they are told with each call.
+    with Sandbox("torch") as plain, Sandbox("diffusers") as other:
+        for lab_id, sources in json.load(sys.stdin).items():
+            grade(course, lab_id, sources, {"torch": plain, "diffusers": other}, told)
     json.dump(told, sys.stdout)
+
+
+def grade(
+    course: Course, lab_id: str, sources: dict[str, str], sandboxes: dict[str, Sandbox], told: dict[str, Any]
+) -> None:
+    lab = course.lab(lab_id)
+    drawn_with = sandboxes[lab.manifest.figure_libraries or lab.manifest.libraries]
+    with contextlib.ExitStack() as opened:
+        bench = opened.enter_context(open_bench(lab, course.seed, sandboxes[lab.manifest.libraries]))
+        figure_bench = opened.enter_context(open_bench(lab, course.seed, drawn_with))
+        for name, source in sources.items():
+            job = Job(lab, parse(source.encode(), f"{lab_id}.py"))
+            result, seen = assess(job, bench)
+            if name == "right":
+                result = illustrate(result, job, figure_bench, sys.exit)
+            calls = [one for script in seen.scripts.values() for one in script]
+            told.setdefault(lab_id, {})[name] = {
+                "earned": result.score.earned,
+                "possible": result.score.possible,
+                "visible": {check.id: check.outcome for check in result.checks if check.visible},
+                "checks": len(result.checks),
+                "visible calls": [one.call.key for one in calls if one.visible],
+                # Without a seed a hidden call may well be one of a figure or of a visible check too.
+                "hidden calls": [one.call.key for one in calls if not one.visible and seeded(one.call)],
+                "named": named(seen, bench),
+                "pictures": [picture.model_dump() for picture in result.pictures],
+            }
 
 
 main()

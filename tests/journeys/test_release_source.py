@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import gzip
+import subprocess
 import textwrap
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
 
-from grader.authoring.release import release, visible_checks
+from grader.authoring.leaks import Leaks
+from grader.authoring.parts import STUDENTS, engine_files
+from grader.authoring.release import Released, release, visible_checks
+from grader.cli import COMMANDS
 from grader.course import Course, load
 from grader.errors import CourseError, UsageError
+from grader.root import PACKAGE, edition
 from tests import toy
 
 
@@ -178,8 +185,30 @@ def check(body: str, mark: str = "visible=True") -> str:
 
 
 def released(course: Course, target: Path) -> Path:
-    release(course, target, lambda text: None)
+    release(course, target, lambda done, total, text: None)
     return target
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Course, Released]:
+    """A toy course with a page, a handbook and trained weights, and all that a release of it writes."""
+    ground = tmp_path_factory.mktemp("whole")
+    course = toy.make(ground / "course")
+    trained = course.root / "fixtures" / "minisd"
+    trained.mkdir(parents=True)
+    (trained / "unet.safetensors").write_bytes(b"\0weights\1" * 100)
+    (trained / "__init__.py").write_text('"""Toy weights."""\n', encoding="utf-8")
+    told: list[tuple[int, int, str]] = []
+    found = release(
+        course,
+        ground / "edition",
+        lambda *step: told.append(step),
+        wheels=ground / "wheels",
+        repository=ground / "git" / "edition.git",
+    )
+    assert told[0] == (0, 1, "lab01: the visible checks")
+    assert told[-1] == (1, 1, "")
+    return course, found
 
 
 def test_a_toy_edition_has_what_it_needs_and_sentences_survive(tmp_path: Path) -> None:
@@ -191,25 +220,91 @@ def test_a_toy_edition_has_what_it_needs_and_sentences_survive(tmp_path: Path) -
     handbook.mkdir()
     (handbook / "overview.md").write_text("# Overview\n", encoding="utf-8")
 
-    edition = released(course, tmp_path / "new" / "edition")
+    target = released(course, tmp_path / "new" / "edition")
 
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["edition"]
-    read = load(edition)
+    read = load(target)
     (lab,) = read.labs
     assert read.manifest.title == course.manifest.title == 'A "toy" course'
     assert read.seed != course.seed
     assert [(edit.id, edit.says, edit.find, edit.recorded) for edit in lab.misconceptions] == [
         ("adds", 'You "added" it:\n\\o/', None, True)
     ]
-    assert (edition / "exercises/handbook/overview.md").read_text(encoding="utf-8") == "# Overview\n"
-    assert "MIT" in (edition / "LICENSE").read_text(encoding="utf-8")
-    project = tomllib.loads((edition / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert lab.source == course.labs[0].source
+    assert (target / "exercises/handbook/overview.md").read_text(encoding="utf-8") == "# Overview\n"
+    assert "MIT" in (target / "LICENSE").read_text(encoding="utf-8")
+    project = tomllib.loads((target / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["description"] == 'A "toy" course: the student edition'
-    assert project["version"].endswith("+student")
+    signed = edition(target)
+    assert signed is not None
+    assert signed.labs == {"lab01": course.labs[0].source}
+    assert project["version"].endswith(f"+student.{signed.digest}")
     assert any(need.startswith("torch") for need in project["dependencies"])
     assert not any(need.startswith("ruff") for need in project["dependencies"])
     with pytest.raises(CourseError, match="student edition already"):
         released(read, tmp_path / "again")
+
+
+def test_the_wheels_hold_the_edition_and_the_weights_apart(whole: tuple[Course, Released]) -> None:
+    course, found = whole
+    own, weights = found.wheels
+    assert own.name.startswith("alphabar-") and weights.name.startswith("alphabar_weights-")
+    inside = zipfile.ZipFile(own).namelist()
+    assert "grader/_course/exercises/lab01_toy/answers.bin" in inside
+    assert not [name for name in inside if name.endswith(".safetensors")]
+    assert "alphabar_weights/minisd/unet.safetensors" in zipfile.ZipFile(weights).namelist()
+    trained = (course.root / "fixtures" / "minisd" / "unet.safetensors").read_bytes()
+    assert zipfile.ZipFile(weights).read("alphabar_weights/minisd/unet.safetensors") == trained
+    assert not list(found.folder.rglob("*.safetensors"))
+
+
+def test_the_repository_can_be_cloned_and_holds_the_folder_in_one_commit(
+    whole: tuple[Course, Released], tmp_path: Path
+) -> None:
+    _, found = whole
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "--quiet", str(found.repository), str(clone)], check=True)
+    mine = {path.relative_to(clone): path.read_bytes() for path in clone.rglob("*") if path.is_file()}
+    mine = {path: data for path, data in mine.items() if path.parts[0] != ".git"}
+    theirs = {path.relative_to(found.folder): path.read_bytes() for path in found.folder.rglob("*") if path.is_file()}
+    assert mine == theirs
+    log = subprocess.run(["git", "-C", str(clone), "log", "--format=%an %ae %s"], capture_output=True, text=True)
+    (line,) = log.stdout.splitlines()
+    assert line.startswith("alphabar alphabar@example.invalid A toy course 1, student edition e")
+
+
+def test_the_same_course_gives_the_same_edition_whenever_it_is_released(
+    whole: tuple[Course, Released], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    course, found = whole
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1790000000")
+    again = [
+        release(course, tmp_path / name, lambda *step: None, wheels=tmp_path / f"{name}-wheels") for name in ("a", "b")
+    ]
+    one, other = ([path.read_bytes() for path in each.wheels] for each in again)
+    assert one == other
+    first, later = edition(again[0].folder), edition(found.folder)
+    assert first is not None and later is not None
+    assert first.digest == later.digest
+    assert first.released.isoformat() == "2026-09-21T14:13:20+00:00"
+
+
+def test_no_command_is_forgotten_and_what_students_type_needs_nothing_that_is_left_out(
+    whole: tuple[Course, Released],
+) -> None:
+    _, found = whole
+    teaching = {"author", "instructor", "export", "term"}
+    assert {module for module, _ in COMMANDS.values()} == teaching | set(STUDENTS)
+    kept = {path.relative_to(PACKAGE) for path in engine_files()}
+    assert kept == {path.relative_to(found.folder / "grader") for path in (found.folder / "grader").rglob("*.py")}
+    assert not {path.parts[0] for path in kept} & {"authoring", "cohort", "executors"}
+    # Each of them imports in a process that has only those.
+    modules = [
+        ".".join(("grader", *path.with_suffix("").parts)) for path in kept if path.parts[:2] != ("sandbox", "worker")
+    ]
+    code = f"import importlib; [importlib.import_module(name.removesuffix('.__init__')) for name in {modules!r}]"
+    done = subprocess.run([toy.GRADE.with_name("python"), "-c", code], cwd=found.folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_an_existing_folder_is_left_alone(tmp_path: Path) -> None:
@@ -236,8 +331,8 @@ def test_a_check_that_asks_for_what_a_student_answered_is_refused(tmp_path: Path
 
 def test_a_check_that_builds_on_the_reference_is_recorded(tmp_path: Path) -> None:
     body = 'compare.scale(array(reference.scale(randn(seed, 4).to("bfloat16"), 2.0).array), 3.0)'
-    edition = released(toy.make(tmp_path / "course", checks=check(body)), tmp_path / "edition")
-    assert (edition / "exercises/lab01_toy/answers.bin").is_file()
+    target = released(toy.make(tmp_path / "course", checks=check(body)), tmp_path / "edition")
+    assert (target / "exercises/lab01_toy/answers.bin").is_file()
 
 
 def test_visible_checks_that_the_text_hides_are_refused(tmp_path: Path) -> None:
@@ -273,3 +368,25 @@ def test_a_page_that_quotes_what_is_to_be_found_out_is_refused(tmp_path: Path, q
     page.write_text(f"# Toys\n\nWrite:\n\n```\n{quoted}\n```\n", encoding="utf-8")
     with pytest.raises(CourseError, match=r"lab01_toy/page\.md would give away this line"):
         released(course, tmp_path / "edition")
+
+
+@pytest.mark.parametrize(
+    "name", ["grader/kit.py", "fixtures/shapes.py", "templates/page.html", "a.bin", "b.toml.gz", "c.safetensors"]
+)
+def test_a_line_is_found_in_every_kind_of_file_of_an_edition(tmp_path: Path, name: str) -> None:
+    course = toy.make(tmp_path / "course", reference=TELLING)
+    leaks = Leaks(course, tmp_path / "edition")
+    told = b"    return  x * factor + 0.0 * x.abs().sum()\n"
+    data = b"\0\1harmless\0 text and more of it, which is long enough\xff" + told + b"\0\xfe"
+    data = told if name.endswith((".py", ".html")) else gzip.compress(data) if name.endswith((".bin", ".gz")) else data
+    with pytest.raises(CourseError, match=f"edition's {name} would give away this line: return x \\*"):
+        leaks.refuse(name, data)
+    leaks.refuse(name, data.replace(b"factor", b"FACTOR") if data[:2] != b"\x1f\x8b" else gzip.compress(b"nothing"))
+
+
+def test_a_line_is_found_in_a_wheel(tmp_path: Path) -> None:
+    leaks = Leaks(toy.make(tmp_path / "course", reference=TELLING), tmp_path / "edition")
+    with zipfile.ZipFile(tmp_path / "some.whl", "w") as archive:
+        archive.writestr("alphabar_weights/answers/lab01.bin", gzip.compress(TELLING.encode()))
+    with pytest.raises(CourseError, match=r"some\.whl: alphabar_weights/answers/lab01\.bin would give away this line"):
+        leaks.refuse_wheel(tmp_path / "some.whl")

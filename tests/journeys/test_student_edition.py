@@ -5,15 +5,18 @@ from __future__ import annotations
 import ast
 import gzip
 import json
+import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks.visible_checks import NAMED, REJECTED, count
 from grader.course import Course, Lab, apply_edits, load
+from grader.sandbox.launcher import Sandbox
 
-from .conftest import SECRET, SEED, Edition
+from .conftest import SECRET, SEED, Edition, Release, build, environment, lend_libraries
 
 pytestmark = [pytest.mark.wheel, pytest.mark.xdist_group("wheel")]
 
@@ -35,10 +38,21 @@ def sources(lab: Lab) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def told(course: Course, student: Edition, full: Edition, ground: Path) -> dict[str, dict[str, Any]]:
+def told(course: Course, student: Edition, full: Edition, weights: Path, ground: Path) -> dict[str, dict[str, Any]]:
     """What both editions say of the same sources."""
     asked = {lab.id: sources(lab) for lab in course.labs}
-    return {"student": student.told(ground, asked), "full": full.told(ground, asked)}
+    return {"student": student.told(ground, asked, weights), "full": full.told(ground, asked)}
+
+
+def test_it_is_small_in_every_form_and_told_how_far_it_was(course: Course, released: Release) -> None:
+    def size(path: Path) -> int:
+        return sum(one.stat().st_size for one in ([path] if path.is_file() else path.rglob("*")) if one.is_file())
+
+    for form in (released.folder, released.wheel, released.repository):
+        assert size(form) < 3_000_000, form
+    assert size(released.weights) > 10_000_000
+    for number, lab in enumerate(course.labs, 1):
+        assert f"[{number}/{len(course.labs)}] {lab.id}\n" in released.says
 
 
 def test_right_code_earns_all_visible_marks_in_every_lab(course: Course, told: dict[str, Any]) -> None:
@@ -64,6 +78,17 @@ def test_known_mistakes_are_named_there_too(course: Course, told: dict[str, Any]
     assert exact >= len(course.labs)
 
 
+def test_the_visible_checks_alone_reject_and_name_most_known_mistakes(course: Course, released: Release) -> None:
+    """A sample of two labs; `python benchmarks/visible_checks.py` counts all of all labs."""
+    edition = load(released.folder)
+    with Sandbox("torch") as sandbox:
+        counts = [count(course.lab(name), edition.lab(name), sandbox, every=8) for name in ("lab01", "lab04")]
+    known = sum(one.known for one in counts)
+    assert known > 25
+    assert sum(one.rejected for one in counts) >= REJECTED * known, [one.passed for one in counts]
+    assert sum(one.named for one in counts) >= NAMED * known
+
+
 def test_pictures_are_drawn_from_recorded_answers(course: Course, told: dict[str, Any]) -> None:
     for lab in course.labs:
         mine = told["student"][lab.id]["right"]["pictures"]
@@ -71,7 +96,7 @@ def test_pictures_are_drawn_from_recorded_answers(course: Course, told: dict[str
         assert mine == told["full"][lab.id]["right"]["pictures"]
 
 
-def test_a_student_works_through_a_lab(student: Edition, course: Course, ground: Path) -> None:
+def test_a_student_works_through_a_lab(student: Edition, course: Course, weights: Path, ground: Path) -> None:
     desk = ground / "student-desk"
     desk.mkdir()
 
@@ -93,7 +118,14 @@ def test_a_student_works_through_a_lab(student: Edition, course: Course, ground:
     assert " ".join(mistake.says.split()[:4]) in " ".join(grade("lab01", code=1).split())
     assert "add_noise" in grade("read", "lab01")
     assert "Hint 1" in grade("hint", "lab01", "add_noise")
+    said = student.grade(desk, "lab01").stderr
+    assert "pictures were not drawn, for want of the trained weights: pip install the wheel alphabar-weights" in said
     grade("report", "lab01")
+    page = (desk / ".grade/lab01/report.html").read_text(encoding="utf-8")
+    assert "Not drawn, for want of the trained weights" in page
+    assert '<svg class="chart"' in page  # what needs no weights is drawn
+    env = {"PYTHONPATH": str(weights)}
+    assert "not drawn" not in student.grade(desk, "lab01", env=env).stderr
     assert "data:image/png;base64," in (desk / ".grade/lab01/report.html").read_text(encoding="utf-8")
 
     grade("repro", "lab01", "one_timestep")
@@ -101,34 +133,73 @@ def test_a_student_works_through_a_lab(student: Edition, course: Course, ground:
     assert ran.returncode == 0, ran.stderr
     assert "tensor(" in ran.stdout
 
-    for words in (["audit", "lab01"], ["release", "-o", "again"]):
+    for words in (["audit", "lab01"], ["release", "-o", "again"], ["cohort", "lab01", "."]):
         said = grade(*words, code=4)
         assert "student edition" in said
         assert len(said.strip().splitlines()) == 1
     assert not (desk / "again").exists()
+    assert "  audit" not in grade("--help")
 
     (desk / "lab01.py").write_text(lab.reference, encoding="utf-8")
     right = json.loads(student.grade(desk, "lab01", "--json", "-").stdout)
     assert right["score"]["earned"] == right["score"]["possible"] > 0
 
 
-def test_the_wheel_holds_the_edition_and_nothing_else(student: Edition, released: Path) -> None:
+def test_the_notebooks_one_cell_installs_the_wheel_beside_a_torch_and_grades(released: Release, ground: Path) -> None:
+    notebook = json.loads((released.folder / "start.ipynb").read_text(encoding="utf-8"))
+    assert (notebook["nbformat"], [cell["cell_type"] for cell in notebook["cells"]]) == (4, ["code"])
+    python, site = environment(ground / "hosted")
+    lend_libraries(site)
+    desk = ground / "hosted-desk"
+    desk.mkdir()
+    (desk / "cell.py").write_text("".join(notebook["cells"][0]["source"]), encoding="utf-8")
+    hosted = Edition(released.wheel, python, site)
+    alone = hosted.run(desk, "cell.py")
+    assert alone.returncode == 1
+    assert "There is no alphabar-….whl beside this notebook" in alone.stderr
+    shutil.copy(released.wheel, desk)
+    for _ in range(2):  # as often as one likes
+        done = hosted.run(desk, "cell.py", env={"PIP_NO_INDEX": "1"})
+        assert done.returncode == 0, done.stderr
+        assert "lab01.py" in done.stdout
+    assert (desk / "lab01.py").is_file()
+    where = hosted.run(desk, "-c", "import grader, torch; print(grader.__file__, torch.__file__)").stdout
+    assert where.count(str(site)) == 1  # torch stays the host's
+
+
+def test_the_development_container_is_described_whole(released: Release) -> None:
+    folder = released.folder / ".devcontainer"
+    described = json.loads((folder / "devcontainer.json").read_text(encoding="utf-8"))
+    built = (folder / described["build"]["dockerfile"]).read_text(encoding="utf-8")
+    assert "bubblewrap" in built and all(f"ARG {name}=" in built for name in described["build"]["args"])
+    assert f"USER {described['remoteUser']}" in built
+    assert described["postCreateCommand"] == "pip install --user . && grade doctor"
+
+
+def test_the_wheel_holds_the_edition_and_nothing_else(student: Edition, released: Release, ground: Path) -> None:
     names = zipfile.ZipFile(student.wheel).namelist()
     assert "+student" in student.wheel.name
     kinds = {name.split("/")[2] for name in names if name.startswith("grader/_course/")}
     assert kinds == {"exercises", "fixtures", "templates"}
-    allowed = {"answers.bin", "checks.py", "figures.py", "hints.toml", "lab.toml", "misconceptions.toml"}
+    allowed = {"answers.bin", "checks.py", "figures.py", "hints.toml", "lab.toml", "misconceptions.toml.gz"}
     allowed |= {"page.md", "scenarios.py", "starter.py"}
-    for folder in (released / "exercises").glob("lab*"):
+    for folder in (released.folder / "exercises").glob("lab*"):
         assert {path.name for path in folder.iterdir()} <= allowed
-    assert not [name for name in names if "__pycache__" in name or name.endswith(".pyc")]
+    assert not [name for name in names if "__pycache__" in name or name.endswith((".pyc", ".safetensors"))]
+    # What pip makes of the folder is the same, file by file, as far as both say it.
+    other = zipfile.ZipFile(build(released.folder, ground / "from-the-folder"))
+    own = zipfile.ZipFile(student.wheel)
+    assert sorted(other.namelist()) == sorted(names)
+    described = (".dist-info/METADATA", ".dist-info/WHEEL", ".dist-info/RECORD")
+    assert [name for name in names if not name.endswith(described) and own.read(name) != other.read(name)] == []
 
 
 def texts(folder: Path) -> dict[Path, str]:
-    """Return all files as text, recorded answers unpacked; bytes that are no text as they are."""
+    """Return all files as text, packed ones unpacked; bytes that are no text as they are."""
     found = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        body = gzip.decompress(path.read_bytes()) if path.suffix == ".bin" else path.read_bytes()
+        body = path.read_bytes()
+        body = gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body
         found[path.relative_to(folder)] = body.decode("latin-1" if path.suffix in (".bin", ".safetensors") else "utf-8")
     return found
 
@@ -162,12 +233,12 @@ def is_value(line: str) -> bool:
     return True
 
 
-def test_nothing_is_given_away(course: Course, released: Path) -> None:
-    shown = texts(released)
+def test_nothing_is_given_away(course: Course, released: Release, weights: Path) -> None:
+    shown = texts(released.folder) | {Path("weights") / path: text for path, text in texts(weights).items()}
     for path, text in shown.items():
         assert SECRET not in text, path
         assert str(SEED) not in text, path
-    told = {path: text for path, text in shown.items() if path.parts[0] in ("exercises", "fixtures")}
+    told = {path: text for path, text in shown.items() if path.parts[0] in ("exercises", "fixtures", "weights")}
     assert len(told) > 40
     public = "".join(text for path, text in told.items() if path.name in ("starter.py", "checks.py"))
     found = 0
@@ -176,19 +247,25 @@ def test_nothing_is_given_away(course: Course, released: Path) -> None:
         assert len(lines) > 20
         for path, text in told.items():
             given = [line for line in lines if line in text]
-            if path.name == "answers.bin":  # what a wrong prediction answers is recorded, and is no code
+            if path.suffix == ".bin":  # what a wrong prediction answers is recorded, and is no code
                 given = [line for line in given if not is_value(line)]
             assert not given, (path, given)
             found += sum(line in text for line in lab.starter.splitlines() if len(line) > 30)
     assert found  # such lines can be found
 
 
-def test_answers_are_recorded_to_visible_calls_only(course: Course, released: Path, told: dict[str, Any]) -> None:
+def test_answers_are_recorded_to_visible_calls_only(
+    course: Course, released: Release, weights: Path, told: dict[str, Any]
+) -> None:
+    def recorded(path: Path) -> list[Any]:
+        return list(json.loads(gzip.decompress(path.read_bytes()).partition(b"\n")[0])["entries"])
+
     for lab in course.labs:
-        packed = (released / "exercises" / lab.folder.name / "answers.bin").read_bytes()
-        entries = json.loads(gzip.decompress(packed).partition(b"\n")[0])["entries"]
+        entries = recorded(released.folder / "exercises" / lab.folder.name / "answers.bin")
+        drawn = recorded(weights / "alphabar_weights" / "answers" / f"{lab.id}.bin")
         right = told["full"][lab.id]["right"]
-        calls = {call for _, call, *_ in entries}
+        calls = {call for _, call, *_ in [*entries, *drawn]}
+        assert {tuple(edits) for edits, *_ in drawn} == {()}
         assert calls >= set(right["visible calls"])
         assert len(right["hidden calls"]) > 3
         assert not calls & set(right["hidden calls"])
