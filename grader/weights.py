@@ -1,6 +1,7 @@
 """Where the trained weights lie that pictures are drawn with, where a course comes without: in their own wheel.
 
-No score depends on them. A picture that needs them and has them not says so in its place.
+With them lie the reference's answers to those pictures, and to others whose answers are large. No score depends on
+them. A picture that needs them and has them not says so in its place.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ from pathlib import Path
 
 WHEEL = "alphabar-weights"
 PACKAGE = "alphabar_weights"
-ANSWERS = "answers"  # its folder of what the reference answers to the pictures that need the weights
+ANSWERS = "answers"  # its folder of what the reference answers to the pictures
 
-ABSENT = f"Not drawn, for want of the trained weights: pip install the wheel {WHEEL} that came with this edition."
-OF_ANOTHER = f"Not drawn, for {WHEEL} is of another edition: pip install the wheel {WHEEL} that came with this one."
+ABSENT = f"Not drawn, for want of the wheel {WHEEL}: pip install the one that came with this edition."
+OF_ANOTHER = f"Not drawn, for the wheel {WHEEL} is of another edition: pip install the one that came with this one."
 
 
 class MissingWeightsError(Exception):

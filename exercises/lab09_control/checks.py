@@ -462,6 +462,15 @@ def given_to_the_control(answer: Any) -> Any:
     return [call["sample"] for call in answer["controlnet"]]
 
 
+def timesteps(answer: Any) -> Any:
+    """Return of each call which timesteps a network was told, as text: as numbers 499 and 499.5 are close."""
+
+    def told(value: Any) -> list[str]:
+        return sorted({str(float(one)) for one in np.ravel(getattr(value, "array", value))})
+
+    return {name: [told(call["timestep"]) for call in answer[name]] for name in ("unet", "controlnet")}
+
+
 def residuals_in_halves(answer: Any) -> Any:
     """Return of each call of the UNet which rows have residuals, sorted by the first number of the row's context.
 
@@ -497,7 +506,7 @@ def test_runs_in_guess_mode(compare, draw):
 @check("control_loop", visible=True, weight=2)
 def test_runs_in_a_window(compare, draw):
     """Outside the window the UNet is on its own."""
-    run(compare.play, draw, "ddim", 3.0, 3, (1, 6, 4, 3), window=(0.3, 0.75))
+    run(compare.play, draw, "ddim", 3.0, 4, (1, 6, 4, 3), window=(0.3, 0.75))
 
 
 @check("control_loop", visible=True, subject="The list of batch sizes")
@@ -516,7 +525,7 @@ def test_halves_in_guess_mode(compare, draw):
 @check("control_loop", weight=2)
 def test_runs_without_guidance(compare, draw):
     """At guidance 1 and below there is one half, and it is controlled, in guess mode too."""
-    run(compare.play, draw, "ddim", 1.0, 1, (3, 4, 6, 4))
+    run(compare.play, draw, "ddim", 1.0, 2, (3, 4, 6, 4))
     run(compare.play, draw, "euler", 0.6, 1, (2, 4, 4, 4), guess=True)
 
 
@@ -549,6 +558,13 @@ def test_units_of_the_controls_input(compare, draw):
     """Also in guess mode the ControlNet is given latents in the units that it was trained on."""
     run(compare.calls, draw, "euler", 4.0, 1, (2, 4, 4, 3), guess=True, view=given_to_the_control)
     run(compare.calls, draw, "euler_linspace", 4.0, 1, (1, 4, 4, 3), view=given_to_the_control)
+
+
+@check("control_loop", subject="The list of timesteps")
+def test_timesteps_of_both_networks(compare, draw):
+    """Both networks are told the scheduler's timesteps as they are."""
+    # Of these three the middle one is no whole number.
+    run(compare.calls, draw, "euler_linspace", 1.0, 3, (1, 4, 4, 2), view=timesteps)
 
 
 @check("control_loop", subject="Which rows are controlled")

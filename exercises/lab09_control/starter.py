@@ -235,7 +235,7 @@ def control_loop(
 
     As in lab 06 the scheduler comes without timesteps (`set_timesteps`) and the noise at unit variance: after that call
     `init_noise_sigma` says how large the scheduler wants it. The code has to work with every scheduler that has these
-    two and `scale_model_input`. In each step:
+    two and `scale_model_input`. In each step, with t as `scheduler.timesteps` lists it:
 
     1. Both networks are given the latents as the scheduler's `scale_model_input` makes them.
     2. The ControlNet answers with residuals, `controlnet(sample, t, encoder_hidden_states=..., controlnet_cond=...,

@@ -14,6 +14,7 @@ from grader.course import Course, Lab
 from grader.errors import CourseError
 
 TELLING = 24  # characters without white space; shorter lines are found everywhere
+STEP = TELLING // 2
 RECORDED = ".bin"  # answers: what a wrong prediction answers is a value there, and no code
 TEXTS = (".py", ".md", ".toml", ".json", ".html", ".css", ".js", ".svg", ".txt", ".ipynb")
 PRINTABLE = re.compile(rb"[\t\n\r -~]{%d,}" % TELLING)
@@ -26,12 +27,15 @@ class Leaks:
         """Gather the lines; what `edition` shows in its starters and visible checks may be shown elsewhere."""
         shown = [path for name in ("starter.py", "checks.py") for path in sorted(edition.rglob(name))]
         self._allowed = "".join(_squeezed(path.read_text(encoding="utf-8")) for path in shown)
-        self._lines: dict[str, dict[str, str]] = {}  # first characters -> squeezed -> line
+        self._lines: dict[str, str] = {}  # squeezed -> line
+        self._pieces: dict[str, list[tuple[int, str]]] = {}  # STEP characters -> where they stand in which line
         self._clean: set[bytes] = set()
         for line in {line for lab in course.labs for line in _secrets(lab)}:
             squeezed = _squeezed(line)
-            if len(squeezed) >= TELLING:
-                self._lines.setdefault(squeezed[:TELLING], {})[squeezed] = line
+            if len(squeezed) >= TELLING and squeezed not in self._lines:
+                self._lines[squeezed] = line
+                for at in range(STEP):
+                    self._pieces.setdefault(squeezed[at : at + STEP], []).append((at, squeezed))
 
     def refuse_folder(self, folder: Path) -> None:
         """Raise CourseError if a file below `folder` gives a line away."""
@@ -56,10 +60,11 @@ class Leaks:
 
     def _found(self, text: str) -> Iterator[str]:
         shown = _squeezed(text)
-        for at in range(len(shown) - TELLING + 1):
-            for squeezed, line in self._lines.get(shown[at : at + TELLING], {}).items():
-                if shown.startswith(squeezed, at) and squeezed not in self._allowed:
-                    yield line
+        # Wherever a line begins, one of these pieces lies within its first characters.
+        for place in range(0, len(shown), STEP):
+            for at, squeezed in self._pieces.get(shown[place : place + STEP], ()):
+                if place >= at and shown.startswith(squeezed, place - at) and squeezed not in self._allowed:
+                    yield self._lines[squeezed]
 
 
 def _secrets(lab: Lab) -> Iterator[str]:

@@ -45,6 +45,7 @@ from grader.submission import parse
 
 COPIED = ("lab.toml", "page.md", "starter.py", "scenarios.py", "hints.toml", "figures.py")
 EDIT_SECONDS = 30.0
+MOST_DRAWN = 16_000  # bytes, packed, of one answer to a picture in the edition itself
 ANSWERS, DRAWN = "answers.bin", "drawn.bin"  # a lab's recording; what needs the trained weights lies apart
 
 # Tells how far a release is: labs done, labs in all, what is done now.
@@ -196,7 +197,7 @@ class _Recording:
         self, lab: Lab, public: Lab, part: Path, sandboxes: Mapping[Profile, Sandbox], say: Callable[[str], None]
     ) -> None:
         self.answers: Answers = {}
-        self.drawn: Answers = {}  # to pictures that need the trained weights
+        self.drawn: Answers = {}  # to pictures that need the trained weights, or whose answers are large
         self._lab, self._public, self._say = lab, public, say
         say("the visible checks")
         with open_bench(public, SEED, sandboxes[lab.manifest.libraries]) as bench:
@@ -236,13 +237,19 @@ class _Recording:
                     self._say(f"known mistakes, {done} of {total} answers")
 
     def _record_figures(self, bench: Bench, part: Path) -> None:
-        """Draw with the edition's fixtures, which hold no trained weights, then with the course's own."""
+        """Draw with the edition's fixtures, which hold no trained weights, then with the course's own.
+
+        What the first gives lies in the edition, unless it is large: then it lies with the weights, too.
+        """
         self._say("the pictures")
         oracle = bench.oracle
         assert isinstance(oracle, LiveOracle)
         tasks = [task.id for task in self._lab.tasks]
         drawing.draw(bench, tasks, root=part, play=_RecordedPlay)
-        self.answers = _without_inputs(oracle.answers) | self.answers
+        small = {
+            key: one for key, one in _without_inputs(oracle.answers).items() if record.packed_size(one) <= MOST_DRAWN
+        }
+        self.answers = small | self.answers
         drawing.draw(bench, tasks, play=_RecordedPlay)
         self.drawn = {key: one for key, one in _without_inputs(oracle.answers).items() if key not in self.answers}
 

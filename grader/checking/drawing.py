@@ -40,6 +40,8 @@ class Play:
         return self._both(scenario_call(scenario, kwargs))
 
     def _both(self, call: Call) -> tuple[Any, Any]:
+        if lacks := self._bench.oracle.lacks(call):
+            raise MissingWeightsError(lacks)
         yours = None
         if self._with_student and not self._budget.exhausted:
             try:

@@ -22,6 +22,9 @@ class Oracle(Protocol):
     def misconceptions(self) -> Sequence[Misconception]:
         """The known mistakes."""
 
+    def lacks(self, call: Call) -> str:
+        """Return why a picture cannot be drawn from `call`: a sentence, or nothing where it can."""
+
     def ask(self, call: Call) -> None:
         """Start the reference on `call`, so that it runs while the student's code does."""
 
@@ -58,6 +61,10 @@ class LiveOracle:
         self._reference: Worker | None = None
         self._asked: Call | None = None
         self._edited: tuple[str, Worker] | None = None
+
+    def lacks(self, call: Call) -> str:
+        """Return nothing: every call can be answered."""
+        return ""
 
     def ask(self, call: Call) -> None:
         """Send `call` to the reference's worker unless its answer is known."""
@@ -152,14 +159,18 @@ class RecordedOracle:
         self.misconceptions: Sequence[Misconception] = lab.misconceptions
         self._lab = lab
         self._answers, source = record.read(lab.answers_path)
-        self._lost = ""  # why a picture's answers are not here
+        self._lacks = weights.ABSENT  # why a picture's answers may not be here
         pictures = weights.folder()
         if pictures is not None and (path := pictures / weights.ANSWERS / f"{lab.id}.bin").is_file():
             more, of = record.read(path)
             if of == source:
-                self._answers = more | self._answers
+                self._answers, self._lacks = more | self._answers, ""
             else:
-                self._lost = weights.OF_ANOTHER
+                self._lacks = weights.OF_ANOTHER
+
+    def lacks(self, call: Call) -> str:
+        """Return why the answer to a picture's call is not here, if it is not."""
+        return "" if ((), call.key) in self._answers else self._lacks
 
     def ask(self, call: Call) -> None:
         """Do nothing: the answer is there already."""
@@ -167,8 +178,6 @@ class RecordedOracle:
     def answer(self, call: Call) -> Answer:
         """Return the recorded answer of the reference."""
         found = self._answers.get(((), call.key))
-        if found is None and self._lost:
-            raise weights.MissingWeightsError(self._lost)
         if found is None:
             raise InternalError(f"this student edition of {self._lab.id} holds no answer for {call}; build it again.")
         return found

@@ -58,6 +58,13 @@ def read(path: Path) -> tuple[dict[Key, Answer], str]:
         ) from None
 
 
+def packed_size(answer: Answer) -> int:
+    """Return about how many bytes the tensors of an answer take in a file."""
+    blobs: dict[bytes, int] = {}
+    _packed(answer, blobs)
+    return len(zlib.compress(b"".join(blobs)))
+
+
 def _packed(answer: Answer, blobs: dict[bytes, int]) -> tuple[Any, Any, list[int]]:
     """Return an answer as a worker would send it, its error, and the numbers of the blobs that are its data."""
     writer = _Writer(blobs)

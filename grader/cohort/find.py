@@ -372,7 +372,8 @@ def mapping(found: Found) -> list[tuple[str, str, str, str, str]]:
             entry.filename if entry.source is not None else "-",
             (entry.submitted_at.isoformat(timespec="minutes") if entry.submitted_at else "-")
             + (" late" if entry.late else ""),
-            " ".join(([entry.problem.message] if entry.problem else []) + entry.notes),
+            # Of a syntax error the place below the first line is for the student.
+            " ".join((entry.problem.message.splitlines()[:1] if entry.problem else []) + entry.notes),
         )
         for entry in found.entries
     ]

@@ -13,10 +13,11 @@ from grader.cohort.layouts import Handed
 from grader.cohort.roster import Match, Person, Roster, own_pseudonym
 from grader.cohort.sheets import plain
 
-NOBODY = "Nobody on the roster fits it."
+NOBODY = "Nobody on the roster fits it: look whose it is, and give the roster its number, address or folder's name."
 SEVERAL = "Two people of this name: look whose it is, and give the roster a number or an address for them."
 TWICE = "On the roster twice; it is one person, and the later deadline counts."
 ANOTHER = "Its number is on the roster, with another name: look whose it is."
+UNCERTAIN = (NOBODY, SEVERAL, ANOTHER)
 
 
 def matched(handed: Sequence[Handed], roster: Roster | None) -> list[Handed]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import gzip
 import importlib.util
 import os
 import re
@@ -18,8 +17,6 @@ from grader import wheel
 from grader.authoring.release import release
 from grader.root import edition
 from tests import toy
-
-OTHER = toy.CHECKS.replace("draw.normal(2, 3), 2.0", "draw.normal(3, 3), 2.0")
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +37,14 @@ def mine(ground):
     return ground / "mine"
 
 
-def changed(mine: Path, target: Path, *, days: int = 1, source: str = "other", **texts: str) -> Path:
-    """Write a copy of an edition with other texts, released so many days later."""
+def changed(mine: Path, target: Path, *, days: int = 1, source: str = "other", **texts: tuple[str, str]) -> Path:
+    """Write a copy of an edition with other texts, released so many days later. Of each file a piece is replaced."""
     shutil.copytree(mine, target)
-    for name, text in texts.items():
+    for name, (old, new) in texts.items():
         path = target / "exercises" / "lab01_toy" / name.replace("_", ".")
-        path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+        text = path.read_text(encoding="utf-8")
+        assert old in text
+        path.write_text(text.replace(old, new), encoding="utf-8")
     manifest = target / "exercises" / "course.toml"
     known = edition(mine)
     digest = f"e{abs(hash(str(target))) % 10**10:010}"
@@ -85,15 +84,18 @@ def grade(command, desk, *words):
 @pytest.mark.parametrize(
     ("texts", "said"),
     [
-        ({"page_md": "# Toys\n\nAnother page.\n"}, "lab01: the page\n"),
-        ({"checks_py": OTHER}, "lab01: visible checks of scale\n"),
-        ({"checks_py": toy.CHECKS + "\nSIZE = 3\n"}, "lab01: visible checks of all tasks\n"),
+        ({"page_md": ("Scale", "Scale well")}, "lab01: the page\n"),
+        ({"checks_py": ("normal(2, 3)", "normal(3, 3)")}, "lab01: visible checks of scale\n"),
+        ({"checks_py": ("from grader", "SIZE = 3\nfrom grader")}, "lab01: visible checks of all tasks\n"),
         (
-            {"lab_toml": toy.LAB.replace("points = 4", "points = 5")},
-            "lab01: scale is worth 5 points, before 4; the lab's",
+            {"lab_toml": ("points = 4", "points = 5")},
+            "lab01: scale is worth 5 points, before 4; the lab's own settings\n",
         ),
-        ({"starter_py": toy.STARTER + "# more\n"}, "lab01: the starter (yours stays; `grade start` writes the new one"),
-        ({"hints_toml": toy.HINTS.replace("star", "asterisk"), "page_md": "# T\n"}, "lab01: the page, hints\n"),
+        (
+            {"starter_py": ("def jitter", "\ndef jitter")},
+            "lab01: the starter (yours stays; `grade start` writes the new",
+        ),
+        ({"hints_toml": ("star", "asterisk"), "page_md": ("Toys", "Toy")}, "lab01: the page, hints\n"),
         ({}, "lab01: hidden checks or the reference, which only the official marks come from\n"),
     ],
     ids=["page", "check", "shared", "points", "starter", "two", "hidden"],
@@ -159,14 +161,14 @@ def test_the_whole_course_has_nothing_to_update(tmp_path):
 def test_a_newer_edition_where_the_course_publishes_it_is_told_and_brought(mine, installed, desk, ground, tmp_path):
     stale = "a newer edition, of 22 September 2026, lies in"
     assert stale not in grade(installed, desk, "list").stderr
-    newer = changed(mine, ground / "published", page_md="# Toys, mended\n")
+    newer = changed(mine, ground / "published", page_md=("Scale", "Mended: scale"))
     try:
         assert stale in grade(installed, desk, "list").stderr
         done = grade(installed, desk, "update")
         assert done.returncode == 0, done.stderr
         assert "Now here: edition" in done.stdout and "lab01: the page" in done.stdout
         assert stale not in grade(installed, desk, "list").stderr
-        assert "mended" in grade(installed, desk, "read", "lab01").stdout
+        assert "Mended" in grade(installed, desk, "read", "lab01").stdout
         assert (desk / "lab01.py").read_text(encoding="utf-8") == "# mine\n"
         known = f"ok  student edition {edition(newer).digest} of 22 September 2026, 14:13 UTC"
         assert known in grade(installed, desk, "doctor").stdout

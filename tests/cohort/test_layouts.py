@@ -286,6 +286,15 @@ def test_a_wrapper_is_looked_through_and_said(hand, files, said):
     assert found.notes == [f"looked through {said}"]
 
 
+@pytest.mark.parametrize("name", ["submissions.zip", "Abgaben (2).zip"])
+def test_a_class_in_a_zip_in_a_zip_is_looked_through_and_said(tmp_path, hand, name):
+    inside = zipped({"u1/lab01.py": A, "u2/lab01.py": B})
+    (tmp_path / "outer.zip").write_bytes(zipped({name: inside}))
+    entries, found, _ = hand({}, path=tmp_path / "outer.zip")
+    assert digests(entries) == {"u1": source_digest(A), "u2": source_digest(B)}
+    assert found.notes == [f"looked through {name}"]
+
+
 @pytest.mark.parametrize(
     "files",
     [
@@ -505,6 +514,22 @@ def test_a_damaged_zip_is_its_own_rows_sentence(tmp_path, hand, how):
     (tmp_path / "class.zip").write_bytes(damaged(how))  # as what the instructor names: no bug of ours either
     with contextlib.suppress(UsageError):
         hand({}, path=tmp_path / "class.zip")
+
+
+@pytest.mark.parametrize("more", [["--dry-run"], []], ids=["dry run", "run"])
+def test_a_class_with_all_of_them_is_graded(tmp_path, course, more):
+    kinds = ["LZMA", "LZMA stream", "local name", "negative offset", "offset of 2^63"]
+    files = {f"in/u{n}/work.zip": damaged(how) for n, how in enumerate(kinds)} | {"in/honest/lab01.py": A}
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(content)
+    code, out, err = cohort(course, tmp_path / "in", "-o", tmp_path / "out", *more)
+    assert code == 0, err
+    if more:
+        assert out.count("cannot be unpacked") == len(kinds) and "honest" in out
+    else:
+        rows = read_cohort(tmp_path / "out").rows
+        assert sorted(row.problem.kind if row.problem else "" for row in rows) == ["", *["bad_archive"] * len(kinds)]
 
 
 def test_of_many_files_that_could_be_meant_few_are_read(hand, monkeypatch):

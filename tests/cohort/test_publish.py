@@ -152,14 +152,15 @@ def test_at_no_moment_is_there_some_of_both(tmp_path, first, how):
 # One OUT, one run
 
 
-def test_two_runs_at_once_in_one_folder(tmp_path, course):
+@pytest.mark.parametrize("times", [3, pytest.param(20, marks=pytest.mark.sweep)])
+def test_two_runs_at_once_in_one_folder(tmp_path, course, times):
     subs = tmp_path / "in"
     for number in range(6):
         (subs / f"u{number}").mkdir(parents=True)
         (subs / f"u{number}" / "lab01.py").write_text(f"x = {'1' * (number + 1)}\n")
     out = tmp_path / "out"
     told = None
-    for _ in range(20):
+    for _ in range(times):
         gate = os.pipe()
 
         def work(gate=gate):
@@ -362,6 +363,29 @@ def test_a_decision_for_who_handed_in_nothing_is_a_row_with_its_reason(tmp_path,
     [row] = [row for row in read_cohort(graded).rows if row.problem]
     assert row.final == 5 and not row.undecided and "It was so. (mk, 2026-11-24)" in row.adjustments[0].why
     assert f"{row.student},nothing from {row.student},5.0,0.0,7.0" in (graded / "grades.csv").read_text()
+
+
+def test_a_decision_for_who_handed_in_nothing_moves_nobody_elses_row(tmp_path, course):
+    (tmp_path / "in" / "s002").mkdir(parents=True)
+    (tmp_path / "in" / "s002" / "lab01.py").write_text("x = 1\n")
+    (tmp_path / "class.csv").write_text("login,email\ns002,a@x\nzed,z@x\n")
+    (tmp_path / "a.toml").write_text(OVERRIDE.format("z@x", "", 5))
+    words = (tmp_path / "in", "-o", tmp_path / "out", "--roster", tmp_path / "class.csv")
+    assert cohort(course, *words, "--adjust", tmp_path / "a.toml")[0] == 0
+    first, second = read_cohort(tmp_path / "out").rows  # the one who handed in nothing comes first
+    assert (first.student, first.final, len(first.adjustments)) == ("s001", 5, 1)
+    assert (second.student, second.submission, second.adjustments) == ("s002", "s002", [])
+
+
+def test_a_run_without_the_decisions_that_stood_says_whose_they_were(tmp_path, course, graded):
+    (tmp_path / "a.toml").write_text(OVERRIDE.format("u1", "", 1))
+    assert cohort(course, tmp_path / "in", "-o", graded, "--adjust", tmp_path / "a.toml")[0] == 0
+    [u1] = [row.student for row in read_cohort(graded).rows if row.adjustments]
+    said = "! what staff decided counted here before and is not in this run; --adjust keeps it: "
+    assert said not in cohort(course, tmp_path / "in", "-o", graded, "--adjust", tmp_path / "a.toml")[2]
+    assert said not in cohort(course, tmp_path / "in", "-o", graded, "--only", "u2")[2]  # u1's row stays as it is
+    _, _, err = cohort(course, tmp_path / "in", "-o", graded)
+    assert f"{said}{u1}\n" in err and not any(row.adjustments for row in read_cohort(graded).rows)
 
 
 def test_an_extension_by_decision_moves_the_deadline_and_stands(tmp_path, course):
