@@ -7,10 +7,12 @@ import subprocess
 import textwrap
 import tomllib
 import zipfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from grader.authoring import template
 from grader.authoring.leaks import Leaks
 from grader.authoring.parts import STUDENTS, engine_files
 from grader.authoring.release import Released, release, visible_checks
@@ -271,6 +273,16 @@ def test_the_repository_can_be_cloned_and_holds_the_folder_in_one_commit(
     log = subprocess.run(["git", "-C", str(clone), "log", "--format=%an %ae %s"], capture_output=True, text=True)
     (line,) = log.stdout.splitlines()
     assert line.startswith("alphabar alphabar@example.invalid A toy course 1, student edition e")
+
+
+def test_a_repository_may_be_named_from_where_one_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("files").mkdir()
+    Path("files/README.md").write_text("# Read me\n", encoding="utf-8")
+    template.write(Path("files"), Path("made.git"), "It begins", datetime(2026, 11, 28, tzinfo=UTC))
+    subprocess.run(["git", "clone", "--quiet", "made.git", "clone"], check=True)
+    assert Path("clone/README.md").read_text(encoding="utf-8") == "# Read me\n"
+    assert [path.name for path in Path("files").iterdir()] == ["README.md"]
 
 
 def test_the_same_course_gives_the_same_edition_whenever_it_is_released(
