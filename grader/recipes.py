@@ -74,7 +74,7 @@ class Recipe:
         """Show it as the check's author wrote it."""
         if self.op == "stack":
             return "stack()"  # its arguments are megabytes
-        shown = [_show(a) for a in self.args] + [f"{k}={_show(v)}" for k, v in self.kwargs.items()]
+        shown = [show(a) for a in self.args] + [f"{k}={show(v)}" for k, v in self.kwargs.items()]
         if not self.op.startswith("."):
             return f"{self.op}({', '.join(shown)})"
         if self.op in (".mul", ".add"):
@@ -84,15 +84,19 @@ class Recipe:
         return f"{shown[0]}.{self.op[1:]}({', '.join(shown[1:])})"
 
 
-def _show(value: Any) -> str:
+def show(value: Any) -> str:
+    """Return a plain value, or one with recipes in it, as the source text a reader would write."""
     if type(value).__module__ == "numpy":
         return f"array of shape {value.shape}"
-    return str(value) if isinstance(value, Recipe) else repr(value)
-
-
-def show(value: Any) -> str:
-    """Return a plain value or recipe as the source text a reader would write."""
-    return _show(value)
+    if isinstance(value, Recipe):
+        return str(value)
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key!r}: {show(one)}" for key, one in value.items()) + "}"
+    if type(value) is list:
+        return "[" + ", ".join(map(show, value)) + "]"
+    if type(value) is tuple:
+        return "(" + ", ".join(map(show, value)) + ("," if len(value) == 1 else "") + ")"
+    return repr(value)
 
 
 def randn(seed: int, *shape: int) -> Recipe:

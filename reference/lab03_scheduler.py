@@ -126,7 +126,7 @@ def euler_step(
     ancestral: bool = False,
     generator: torch.Generator | None = None,
 ) -> dict[str, torch.Tensor]:
-    """Walk one Euler step along dx/dσ = (x − x0)/σ (Karras et al. 2022, eq. 3), or an ancestral one.
+    """Walk one Euler step along dx/dσ = (x − x0)/σ (Karras et al. 2022, eq. 1, 3), or an ancestral one.
 
     The ancestral step aims at σ_down and adds fresh noise of size σ_up, so that σ_down² + σ_up² = σ_next²; σ_up is the
     spread of the posterior (Song et al. 2021, DDPM's choice written in σ).

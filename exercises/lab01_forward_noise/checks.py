@@ -408,7 +408,7 @@ def test_weighted_loss(compare, draw):
     compare_training(compare, draw, (4, 3, 6, 6), [40, 120, 400, 900], "epsilon", gamma=5.0)
 
 
-@check("training_loss", visible=True, subject="What the model was given")
+@check("training_loss", visible=True, reported=True, subject="What the model was given")
 def test_what_the_model_is_given(compare, draw):
     """The model is called once, with the noisy samples and with t as it is given."""
     compare_training(compare, draw, (4, 3, 6, 6), [0, 200, 500, 999], "epsilon", looks_at="calls")

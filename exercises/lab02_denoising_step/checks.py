@@ -1,7 +1,8 @@
 """Checks of lab 02. The docstring of a check is the sentence that a student reads.
 
 Where a generator is used, x_t is contiguous and a sample holds a multiple of 16 values, or is the only one: torch then
-draws the same numbers for the whole batch as sample by sample, so that both are right.
+draws the same numbers for the whole batch as sample by sample, so that both are right. In half precision a batch with
+a generator holds fewer than 16 values: then every version of torch draws the float32 numbers, rounded.
 """
 
 from typing import Any
@@ -372,15 +373,15 @@ def test_one_sample_of_odd_size(compare, draw):
 @check("ddpm_step")
 def test_float16(compare, draw):
     """A float16 sample comes back as float16."""
-    eps, x_t = (one.to("float16") for one in draw.normals(2, 2, 3, 4, 4))
+    eps, x_t = (one.to("float16") for one in draw.normals(2, 2, 1, 2, 3))
     compare.ddpm_step(eps, 120, 100, x_t, linear_betas(1000), False, draw.generator())
 
 
 @check("ddpm_step")
 def test_bfloat16(compare, draw):
     """A bfloat16 sample comes back as bfloat16, and the lowest steps keep their levels apart."""
-    eps, x_t = (one.to("bfloat16") for one in draw.normals(2, 2, 3, 4, 4))
     for t, t_prev in ((120, 110), (9, 4), (3, -1)):
+        eps, x_t = (one.to("bfloat16") for one in draw.normals(2, 2, 7))
         compare.ddpm_step(eps, t, t_prev, x_t, linear_betas(1000), True, draw.generator())
 
 
@@ -398,7 +399,7 @@ def test_one_step_after_another(compare, draw):
     """A second call with another schedule, shape and dtype owes nothing to the first."""
     eps, x_t = draw.normals(2, 4, 3, 4, 4)
     compare.ddpm_step(eps, 5, 2, x_t, linear_betas(7, 0.01, 0.4), False, draw.generator())
-    eps, x_t = (one.to("float16") for one in draw.normals(2, 1, 16))
+    eps, x_t = (one.to("float16") for one in draw.normals(2, 1, 15))
     compare.ddpm_step(eps, 5, 2, x_t, scaled_linear_betas(40, 0.01, 0.3), False, draw.generator())
 
 
@@ -547,7 +548,7 @@ def test_ddim_of_videos(compare, draw):
 @check("ddim_step")
 def test_ddim_in_float16(compare, draw):
     """A float16 sample comes back as float16."""
-    eps, x_t = (one.to("float16") for one in draw.normals(2, 2, 3, 4, 4))
+    eps, x_t = (one.to("float16") for one in draw.normals(2, 2, 1, 2, 3))
     levels = alphas_cumprod(linear_betas(1000))
     compare.ddim_step(eps, 120, 100, x_t, levels, 0.5, 1.0, False, draw.generator())
 
@@ -557,7 +558,7 @@ def test_ddim_in_bfloat16(compare, draw):
     """A bfloat16 sample comes back as bfloat16, and the lowest steps keep their levels apart."""
     levels = alphas_cumprod(linear_betas(1000))
     for t, t_prev, eta in ((120, 110, 0.0), (9, 4, 1.0), (3, -1, 0.0)):
-        eps, x_t = (one.to("bfloat16") for one in draw.normals(2, 2, 3, 4, 4))
+        eps, x_t = (one.to("bfloat16") for one in draw.normals(2, 2, 7))
         compare.ddim_step(eps, t, t_prev, x_t, levels, eta, 1.0, True, draw.generator())
 
 

@@ -10,8 +10,8 @@ and 1 − ᾱ in float32, for at small t nothing is left of 1 − ᾱ there. The
 Wherever x̂_0 is made of a predicted noise ᾱ_t is above 0; at 0 there is no such estimate, and none is asked for. No
 input is changed.
 
-Two answers are alike, absolute plus relative, within 2e-4 in float32 (the two of DDPM 5e-4, `dynamic_threshold` 2e-5),
-4e-3 in float16 and 3e-2 in bfloat16.
+How close is close: |yours − right| ≤ a + r·|right|. In float32 both a and r are about 2e-4 (5e-4 in the two of DDPM,
+with r = 2e-3 in the posterior; 2e-5 in `dynamic_threshold`), in float16 about 4e-3 and in bfloat16 3e-2.
 """
 
 from collections.abc import Callable
@@ -45,8 +45,8 @@ def checkpoint_last_step() -> tuple[float, float, float]:
 def checkpoint_draws() -> dict[str, int]:
     """A batch of 4 pictures is made in 50 steps, the last of which goes to the clean end. T is 1000.
 
-    Predict how often a step draws noise from the generator. One draw covers the whole batch; the noise that the first
-    x_t is made of has been drawn before.
+    Predict how many draws from the generator all 50 steps make together. One draw covers the whole batch; the noise
+    that the first x_t is made of has been drawn before.
 
     Returns:
         {"ddpm": in 50 steps of DDPM, "ddim": in 50 steps of DDIM with η = 0}
@@ -85,8 +85,9 @@ def split_prediction(
         model_output: the model's answer, shape and dtype of `x_t`.
         x_t: the noisy samples, (B, ...).
         t: (B,) int64, one timestep a sample, 0 to T − 1.
-        betas: (T,) float32, the variance that each single step of the forward process adds. The last one may be 1, so
-            that ᾱ is 0 there: "sample" and "v_prediction" still have an answer, "epsilon" has none and is not asked.
+        betas: (T,) float32, the variance that each single step of the forward process adds. All are above 0; the last
+            may be 1, so that ᾱ is 0 there: "sample" and "v_prediction" still have an answer, "epsilon" has none and is
+            not asked.
 
     Returns:
         {"x0": ..., "eps": ...}, both like `x_t`. In half precision work in float32 and round the results.
@@ -149,8 +150,9 @@ def ddpm_step(
         x_t: the noisy samples, (B, ...).
         betas: (T,) float32, the variance that each single step of the forward process adds.
         clip: whether x̂_0 is clamped to [−1, 1] before the mean is formed.
-        generator: where z comes from. Draw once, with the shape of `x_t`, in its dtype or in float32, in every step but
-            the one to the clean end, which draws nothing. Nothing else is random.
+        generator: where z comes from, a CPU generator. Draw once, with the shape of `x_t`, in its dtype or in float32
+            (no check tells them apart), in every step but the one to the clean end, which draws nothing. Nothing else
+            is random.
 
     Returns:
         x_prev, like `x_t`.
@@ -175,6 +177,9 @@ def ddim_step(
         fresh noise    σ = η · √( (1−ᾱ_prev) / (1−ᾱ_t) · (1 − ᾱ_t/ᾱ_prev) )
         x_prev         √ᾱ_prev·x̂_0  +  √(1−ᾱ_prev−σ²)·ε_θ  +  σ·z, z from N(0, 1)
 
+    In float32 the number under the second root can be rounded to less than 0 where η is 1 and hardly any ε_θ is left:
+    hold it at 0 if you walk there. No check does.
+
     By hand: with alphas_cumprod = [0.64, 0.16], t = 1, t_prev = 0, x_t = 2, ε_θ = 1 and η = 0,
     x̂_0 = (2 − √0.84)/0.4 = 2.709 and x_prev = 0.8·x̂_0 + 0.6·1 = 2.767.
 
@@ -189,7 +194,7 @@ def ddim_step(
             some noise there. Use it as it is given; it is never below ᾱ_t.
         clip: whether x̂_0 is clamped to [−1, 1]. ε_θ stays as the model gave it.
         generator: where z comes from. With η > 0 draw once in every step, the last one too, with the shape of `x_t`, in
-            its dtype or in float32. With η = 0 draw nothing.
+            its dtype or in float32 (no check tells them apart). With η = 0 draw nothing.
 
     Returns:
         {"prev": x_prev, "x0": x̂_0, clamped where that was asked for}, both like `x_t`.
@@ -203,8 +208,9 @@ def dynamic_threshold(x0: torch.Tensor, ratio: float, max_value: float) -> torch
     s is the `ratio`-quantile of the absolute values of one sample, over all its axes, but at least 1 and at most
     `max_value`. The sample is clamped to [−s, s] and divided by s.
 
-    By hand: of 2, −4, 0.5, 3, −1 and ratio 0.75, s is the fourth smallest absolute value, 3 (linear interpolation
-    between neighbours, as torch.quantile has it), and the result is 2/3, −1, 1/6, 1, −1/3.
+    By hand: of 2, −4, 0.5, 3, −1 and ratio 0.75, s is the fourth smallest absolute value, 3, and the result 2/3, −1,
+    1/6, 1, −1/3. With ratio 0.6, s is 2.4, between the third and the fourth (linear interpolation, as torch.quantile
+    has it).
 
     Args:
         x0: estimates of clean images, (B, ...). In half precision work in float32.
@@ -234,7 +240,8 @@ def ddim_sample(
     Args:
         model: `model(x_t, t)` with an entry of `timesteps` as t; returns the predicted noise, like `x_t`.
         x_T: where the run starts, (B, ...), float32.
-        timesteps: N whole numbers below T that fall; their distances may differ, and the last need not be 0.
+        timesteps: N whole numbers below T that fall, N at least 1; their distances may differ, and the last need not
+            be 0.
         alphas_cumprod: ᾱ, (T,) float32.
 
     Returns:

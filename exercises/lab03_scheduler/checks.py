@@ -1,4 +1,8 @@
-"""Checks of lab 03. The docstring of a check is the sentence that a student reads."""
+"""Checks of lab 03. The docstring of a check is the sentence that a student reads.
+
+Where a generator is used in half precision, a batch holds fewer than 16 values: then every version of torch draws the
+float32 numbers, rounded, and both draws are right.
+"""
 
 from __future__ import annotations
 
@@ -497,7 +501,7 @@ def test_euler_in_half_precision(compare, draw):
 def test_ancestral_step_in_half_precision(compare, draw):
     """Ancestral noise goes with half precision, too."""
     for dtype in ("float16", "bfloat16"):
-        model_output, x = (made.to(dtype) for made in draw.normals(2, 2, 4, 8))
+        model_output, x = (made.to(dtype) for made in draw.normals(2, 2, 7))
         compare.euler_step(model_output, x, draw.real(1.2, 1.8), 0.7, "epsilon", True, draw.generator())
 
 
@@ -879,7 +883,7 @@ def test_memory_layout_of_consistency(compare, draw):
 def test_consistency_in_half_precision(compare, draw):
     """Half precision comes back as the same type, as exact as it allows."""
     for dtype in ("float16", "bfloat16"):
-        play_lcm(compare, draw, draw.whole(200, 400), 90, shape=(2, 4, 8), dtype=dtype)
+        play_lcm(compare, draw, draw.whole(200, 400), 90, shape=(2, 7), dtype=dtype)
         play_lcm(compare, draw, draw.whole(20, 90), 0, last=True, shape=(3, 5), dtype=dtype)
 
 

@@ -1,9 +1,10 @@
 """Lab 03, scheduler reading: inference's time axis, its noise levels, and the rules that walk down them.
 
 Read page.md first. Fill in each stub and run `grade lab03`. Let each stand by itself: one that calls another of yours
-also inherits its mistakes. Inputs stay as they are, throughout: nothing that you are given is changed. Two answers in
-float32 are alike within 2e-5, absolute plus relative (1e-4 to 2e-4 where a whole path is walked); whole numbers are
-compared exactly.
+also inherits its mistakes. Inputs stay as they are, throughout: nothing that you are given is changed. Whole numbers
+are compared exactly. Else |yours − right| ≤ a + a·|right| has to hold, in float32 with a of about 2e-5 (1e-4 to 2e-4
+where a whole path is walked). In half precision there is room for one product in the half type: about 1e-2 in float16
+and 8e-2 in bfloat16, ten times as much for `DPMpp2M`, whose α_t divides it.
 """
 
 from collections.abc import Callable
@@ -33,7 +34,10 @@ def checkpoint_first_timestep() -> dict[str, int]:
 
 
 def checkpoint_arguments() -> dict[str, tuple[str, ...]]:
-    """Predict which tensors the denoiser and `scheduler.step` are given, in the loop that the page shows.
+    """Predict which tensors the denoiser and `scheduler.step` are given in a pipeline's loop.
+
+    "latents" is the sample that the loop carries on, "latent_model_input" its scaled copy, "noise_pred" what the
+    denoiser answered, "t" the timestep.
 
     Returns:
         {"denoiser": names, "step": names}, each a tuple of some of "latents", "latent_model_input", "noise_pred", "t",
@@ -74,8 +78,9 @@ def spaced_timesteps(
             entry of "leading" is `steps_offset`, as in diffusers.) Another family is refused with a ValueError.
 
     Returns:
-        (n,) int64, falling, exactly n of them. For example (10, 4, "linspace"): 9, 6, 3, 0; (10, 4, "leading", 1):
-        7, 5, 3, 1; (10, 3, "trailing"): 9, 6, 2; (10, 3, "linspace", family="dpm"): 9, 6, 3.
+        (n,) int64, never rising, exactly n of them: at n = T entries of the "dpm" family repeat. For example
+        (10, 4, "linspace"): 9, 6, 3, 0; (10, 4, "leading", 1): 7, 5, 3, 1; (10, 3, "trailing"): 9, 6, 2;
+        (10, 3, "linspace", family="dpm"): 9, 6, 3.
     """
     raise NotImplementedError
 
@@ -90,7 +95,7 @@ def swap_config(
         source_defaulted: the keys of `source` that nobody set: its class's own default stands there. They give way to
             the target's defaults.
         target_defaults: every key that the target's `__init__` knows, with its default.
-        overrides: what is passed on top. It wins over everything.
+        overrides: what is passed on top. Where the target knows the key it wins over everything.
 
     Returns:
         A new dict with exactly the keys of `target_defaults`: a key that the target does not know is left out, wherever
@@ -136,7 +141,7 @@ def euler_step(
     ancestral: bool = False,
     generator: torch.Generator | None = None,
 ) -> dict[str, torch.Tensor]:
-    """Walk one Euler step from σ to σ_next, for a sample x = x_0 + σ·ε (Karras et al. 2022, eq. 3).
+    """Walk one Euler step from σ to σ_next, for a sample x = x_0 + σ·ε (Karras et al. 2022, eq. 1, 3).
 
         dx/dσ = (x − x̂_0)/σ        the network saw x/√(σ² + 1)
 
@@ -175,16 +180,17 @@ class DPMpp2M:
 
         α_t = 1/√(1 + σ²)        σ_t = σ·α_t        λ = log(α_t/σ_t) = -log σ
 
-    From level i-1 to level i, with h_i = λ_i - λ_{i-1} and r_i = h_{i-1}/h_i:
+    Here α_i and σ_i are α_t and σ_t at level i, so σ_i is `sigmas[i]`·α_i and not `sigmas[i]`. From level i to level
+    i+1, with h_i = λ_{i+1} - λ_i and r_i = h_{i-1}/h_i (the paper's i is one more than here):
 
-        x̂0_{i-1} = (x_{i-1} - σ_{i-1}·ε) / α_{i-1}
-        D_i = (1 + 1/(2·r_i))·x̂0_{i-1} - 1/(2·r_i)·x̂0_{i-2}        (first order: D_i = x̂0_{i-1})
-        x_i = σ_i/σ_{i-1}·x_{i-1} - α_i·(e^{-h_i} - 1)·D_i
+        x̂0_i = (x_i - σ_i·ε) / α_i
+        D_i = (1 + 1/(2·r_i))·x̂0_i - 1/(2·r_i)·x̂0_{i-1}        (first order: D_i = x̂0_i)
+        x_{i+1} = σ_{i+1}/σ_i·x_i - α_{i+1}·(e^{-h_i} - 1)·D_i
 
     The first step has no predecessor and the last one ends at σ = 0: both are first order.
 
-    For example: σ = 4, 2, 1, 0 and predictions x̂0 = 1, 2, 4. The middle step is as long in λ as the one before it, so
-    r = 1 and D = 1.5·2 − 0.5·1 = 2.5.
+    For example: ratios 4, 2, 1, 0 and predictions x̂0 = 1, 2, 4. The middle step is as long in λ as the one before
+    it, so r = 1 and D = 1.5·2 − 0.5·1 = 2.5.
 
     An instance serves one trajectory. Two instances may be stepped in turns and must not disturb each other. The levels
     may begin anywhere in a schedule: the history starts empty where the levels start.
@@ -206,7 +212,8 @@ class DPMpp2M:
             x: the current sample, same shape and dtype; leave it as it is.
 
         Returns:
-            The sample at the next noise level, same shape and dtype as `x`; in half precision as exact as its type is.
+            The sample at the next noise level, same shape and dtype as `x`. In half precision compute in float32, keep
+            the history there, and round what you return; x̂0 formed in the dtype of `x`, as diffusers forms it, passes.
         """
         raise NotImplementedError
 
@@ -231,11 +238,12 @@ def flow_sigmas(
     Args:
         base: (N,) float32, the levels before all this, falling, in (0, 1].
         shift: k.
-        mu: the logarithm of k. Both `shift` and `mu`: refused with a ValueError.
+        mu: the logarithm of k. Both `shift` and `mu`, whatever their values: refused with a ValueError. (Not given is
+            None; 0.0 is given.)
         shift_terminal: where the last level lands, in (0, 1); the last level is below 1 then.
         num_train_timesteps: the scale on which the network is told the level.
-        timesteps: (N,) of any dtype: what the network is told, in place of step 3. They are told as they are, and the
-            levels still come from `base`. Another number of them than N is refused with a ValueError.
+        timesteps: (N,) of any dtype: what the network is told, in place of step 3. They are told as they are, in
+            float32, and the levels still come from `base`. Another number of them than N is refused with a ValueError.
 
     Returns:
         "sigmas": (N+1,) float32, the last one 0. "timesteps": (N,) float32. For example base 1, 0.5 with shift 3:
@@ -254,9 +262,9 @@ def img2img_window(
             first timestep once and each later one twice, and counts as `order` = 2: step i begins at entry i·order.
         num_inference_steps: n, the number of steps of the whole list.
         strength: the share of the steps that is walked, 0 to 1: int(n·strength) steps, cut off, not rounded, and of the
-            product as Python's floats give it, as pipelines do: 100·0.29 are 28. Outside of that: refused with a
-            ValueError.
-        order: entries a step, 1 or 2.
+            product as Python's floats give it, as pipelines do: 100·0.29 are 28. A strength below 0 or above 1 is
+            refused with a ValueError.
+        order: entries a step, 1 or 2; nothing else is asked for.
 
     Returns:
         "timesteps": the rest of the list, from the first entry of the first step that is walked; its dtype.
@@ -296,8 +304,9 @@ def lcm_step(
 
     Returns:
         "prev" and "denoised": shape and dtype of `x_t`. Compute in float32 and round at the end; a product √(1−ᾱ_t)·ε
-        in the dtype of `x_t`, as diffusers forms it, passes as well. For example t = 1, ᾱ_1 = 0.36, x_t = 2, ε = 1:
-        x̂_0 = (2 − 0.8)/0.6 = 2, and with τ = 10 denoised = 0.0025·2 + 0.9988·2 = 2.0025.
+        in the dtype of `x_t`, as diffusers forms it, passes as well, and so does a prev that is made of the
+        rounded denoised. For example t = 1, ᾱ_1 = 0.36, x_t = 2, ε = 1: x̂_0 = (2 − 0.8)/0.6 = 2, and with τ = 10
+        denoised = 0.00249·2 + 0.99875·2 = 2.0025.
     """
     raise NotImplementedError
 

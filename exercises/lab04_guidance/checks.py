@@ -130,7 +130,8 @@ def batch(draw: Draw, *shape: int, tokens: int = 5, dim: int = 4) -> dict[str, A
     times = [draw.whole(100 * k, 100 * k + 90) for k in (0, 3, 6, 8)][: shape[0]]
     cond, uncond = draw.normals(2, shape[0], tokens, dim)
     latents = {"x": draw.normal(*shape), "t": tensor(times)}
-    return {"model": witnessed("toy"), **latents, "cond_emb": cond, "uncond_emb": uncond}
+    model = witnessed("toy", weight=draw.normal(shape[1], shape[1]))
+    return {"model": model, **latents, "cond_emb": cond, "uncond_emb": uncond}
 
 
 @check("guided_prediction", visible=True)
@@ -544,7 +545,8 @@ def test_apg_with_swapped_axes(compare, draw):
 def start(draw: Draw, *shape: int, tokens: int = 5, dim: int = 4) -> dict[str, Recipe]:
     """Return a network whose calls are written down, noise of `shape` and both conditions."""
     cond, uncond = draw.normals(2, shape[0], tokens, dim)
-    return {"model": witnessed("toy"), "x": draw.normal(*shape), "cond": cond, "uncond": uncond}
+    model = witnessed("toy", weight=draw.normal(shape[1], shape[1]))
+    return {"model": model, "x": draw.normal(*shape), "cond": cond, "uncond": uncond}
 
 
 @check("guided_sample", visible=True)

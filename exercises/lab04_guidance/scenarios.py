@@ -1,6 +1,6 @@
 """Public harness of lab 04: toy networks and steps for your functions to work with. Runs in the worker."""
 
-from torch import arange, cat, cos, cumprod, linspace, no_grad, sqrt, stack, tanh, tensor
+from torch import arange, cat, cos, cumprod, einsum, linspace, no_grad, sqrt, stack, tanh, tensor
 
 
 class WrongRows(RuntimeError):
@@ -13,6 +13,10 @@ class Toy:
     The order of the tokens counts, and no value is mapped to itself, so that exchanged arguments show.
     """
 
+    def __init__(self, weight):
+        """Take the weight, (C, C)."""
+        self.weight = weight / weight.shape[0] ** 0.5
+
     def __call__(self, x, t, emb):
         """Predict, for x (N, C, ...), t (N,) and emb (N, L, D)."""
         rows, further = len(x), [1] * (x.ndim - 1)
@@ -21,12 +25,13 @@ class Toy:
         place = linspace(0.5, 1.5, emb.shape[1])[None, :, None]
         words = 4 * (emb * place).mean(dim=(1, 2)).reshape(rows, *further)
         angle = (t / 400).reshape(rows, *further)
-        return tanh(x.roll(1, dims=-1) + words) * cos(angle) + 0.1 * x
+        mixed = einsum("oc,bc...->bo...", self.weight, x.roll(1, dims=-1))
+        return tanh(mixed + words) * cos(angle) + 0.1 * x
 
 
-def toy():
+def toy(weight):
     """Build the network; the grader writes its calls down."""
-    return Toy()
+    return Toy(weight)
 
 
 def predict(student, *, model, x, t, cond_emb, uncond_emb, scale):

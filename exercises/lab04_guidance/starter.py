@@ -2,8 +2,10 @@
 
 Read page.md first. Fill in each function and run `grade lab04`. Let each function stand by itself: one that calls
 another of yours also inherits its mistakes. Whatever a function is given stays the caller's: change nothing in place.
-Where half precision may come, computing in it and computing in float32 are both right. Two answers are alike within
-8e-3 in float16, 6e-2 in bfloat16 and 2e-5 in float32 (features of a scale 2e-3), absolute plus relative.
+What you return may be an input itself where nothing is to be done to it. Gradients are not asked for.
+Where half precision may come, computing in it and computing in float32 are both right; only `APG` wants float32.
+How close is close: |yours − right| ≤ a + a·|right|, with a = 8e-3 in float16, 6e-2 in bfloat16 and 2e-5 in float32
+(2e-3 for the features of a scale).
 """
 
 from collections.abc import Callable
@@ -111,7 +113,7 @@ def guided_prediction(
         t: (B,) int64, one timestep a latent; they may differ.
         cond_emb: (B, L, D) float32, the prompts' embeddings.
         uncond_emb: as `cond_emb`, the empty or negative prompts' embeddings.
-        scale: s.
+        scale: s, any number.
 
     Returns:
         The prediction, shape of `x`.
@@ -134,13 +136,15 @@ def build_cfg_embeds(
     Args:
         prompt: (P, L, D), the prompts' embeddings; float32, float16 or bfloat16.
         negative: as `prompt`, one negative prompt for each prompt, or None: there are none.
-        empty: (1, L, D), the embedding of the empty prompt; it stands where there is no negative prompt.
-        num_images_per_prompt: n, pictures of each prompt.
+        empty: (1, L, D), dtype of `prompt`, the embedding of the empty prompt; it stands where there is no negative
+            prompt.
+        num_images_per_prompt: n, pictures of each prompt, 1 or more.
         guidance_scale: above 1 guidance is on; at 1 and below the prompts' half is all there is.
 
     Returns:
         (2·P·n, L, D) with guidance, (P·n, L, D) without; dtype of `prompt`. With guidance on, another number of
-        negative prompts than P is refused with a ValueError; with guidance off they are not looked at.
+        negative prompts than P is refused with a ValueError; with guidance off they are not looked at. Nothing else has
+        to be refused: L and D are the same in all three.
     """
     raise NotImplementedError
 
@@ -160,7 +164,7 @@ def rescale_guidance(guided: torch.Tensor, cond: torch.Tensor, phi: float) -> to
 
     Returns:
         Shape and dtype of `guided`. A sample of `guided` that is constant, all of its entries equal, comes back as it
-        is, whatever rounding makes of its standard deviation.
+        is, whatever rounding makes of its standard deviation. A constant `cond` is no special case: its deviation is 0.
     """
     raise NotImplementedError
 
@@ -169,13 +173,15 @@ def guidance_plan(n: int, start: float, stop: float, scale: float) -> dict[str, 
     """Return the guidance scale of each step, if guidance acts in a part of the steps only (Kynkäänniemi et al. 2024).
 
     Step i of n, counted from 0 at the noisiest, is guided if int(start·n) ≤ i < int(stop·n): both edges are cut down to
-    whole steps. A step that is not guided has scale 1: the conditional prediction alone. A scale of 1 or below switches
-    guidance off everywhere. By hand: n = 5 from 0.3 to 0.7 guides the steps 1 and 2 and costs 7 evaluations.
+    whole steps. (No window is asked for whose edge hangs on how start·n is rounded.) A step that is not guided has
+    scale 1: the conditional prediction alone. A scale of 1 or below switches guidance off everywhere. By hand: n = 5
+    from 0.3 to 0.7 guides the steps 1 and 2 and costs 7 evaluations.
 
     Args:
-        n: the number of steps.
+        n: the number of steps, 1 or more.
         start: where the window begins, as a fraction of the steps.
-        stop: where it ends, likewise. Anything but 0 ≤ start ≤ stop ≤ 1 is refused with a ValueError.
+        stop: where it ends, likewise. Anything but 0 ≤ start ≤ stop ≤ 1 is refused with a ValueError,
+            whatever the scale. With start = stop the window is empty.
         scale: s in the window.
 
     Returns:
@@ -211,8 +217,9 @@ class APG:
 
     1. momentum β: d ← d + β·(what d was after this line in the step before; nothing in the first step)
     2. the norm is limited to r: d ← d·min(1, r/|d|), |d| the root of the sum of squares over all axes but the batch
-    3. d = d∥ + d⊥, where d∥ is the projection of d on the direction of cond (0 where cond is 0 everywhere)
-    4. the answer is uncond + s·(d⊥ + η·d∥)
+    3. d = d∥ + d⊥, where d∥ is the projection of d on the direction of cond, over the same axes (0 where cond is 0
+       everywhere)
+    4. the answer is uncond + s·(d⊥ + η·d∥), at every s
 
     By hand: s = 2, η = 0.5, r = 0 (no limit), no momentum, cond = (4, 0), uncond = (1, −4): d = (3, 4), d∥ = (3, 0),
     and the answer is (1, −4) + 2·(1.5, 4) = (4, 4). With r = 2.5 it is (2.5, 0).
@@ -227,8 +234,8 @@ class APG:
         Args:
             scale: s.
             eta: η, the weight of the parallel part; 1 keeps it whole.
-            norm_threshold: r; 0 means no limit.
-            momentum: β, often negative; None means no momentum.
+            norm_threshold: r, 0 or more; 0 means no limit.
+            momentum: β, often negative; None, like 0, means no momentum.
         """
         raise NotImplementedError
 
@@ -240,8 +247,9 @@ class APG:
             uncond: the prediction without it, as `cond`.
 
         Returns:
-            The guided prediction: shape and dtype of `cond`. Compute in float32: in float16 a sum of squares above
-            65504 is infinite.
+            The guided prediction: shape and dtype of `cond`. Compute in float32 and round at the end: in float16 a sum
+            of squares above 65504 is infinite. Differences and memory in the dtype of `cond`, as diffusers has them,
+            pass as well.
         """
         raise NotImplementedError
 
@@ -263,14 +271,16 @@ def guided_sample(
     four evaluations in three calls.
 
     Args:
-        model: `model(x, t, emb)` returns a prediction of the shape of its `x`; the three have the same number of rows.
+        model: `model(x, t, emb)` returns a prediction of the shape of its `x`; the three have the same number of rows,
+            so t is a vector, and each row's prediction depends on that row alone.
         scheduler: has `timesteps`, (n,) int64, the noisiest first, and `step(prediction, t, x)`, which returns the
-            sample after the step at `t`, one entry of `timesteps`. Call it once a step, in order.
+            sample after the step at `t`, one entry of `timesteps`, as it stands there or as an int. Call it once a
+            step, in order.
         x: the start, (B, C, ...), float32.
         cond: (B, L, D) float32, the prompts' embeddings.
         uncond: as `cond`, the empty or negative prompts' embeddings.
-        plan: {"scale": (n,) float32, "evaluations": int}, as `guidance_plan` makes it: no scale is below 1. It stays as
-            it is.
+        plan: {"scale": (n,) float32, "evaluations": int}, as `guidance_plan` makes it: a scale for each of the
+            `timesteps`, and no scale below 1. It stays as it is.
 
     Returns:
         The last sample, shape of `x`.

@@ -1,4 +1,8 @@
-"""Checks of lab 05. The docstring of a check is the sentence that a student reads."""
+"""Checks of lab 05. The docstring of a check is the sentence that a student reads.
+
+Where a generator is used in half precision, fewer than 16 latent values are drawn: then every version of torch draws
+the float32 numbers, rounded, and both draws are right.
+"""
 
 from typing import Any
 
@@ -83,7 +87,7 @@ def several(draw: Any) -> list[Recipe]:
     return [
         draw.normal(4, 4, 4, 4),
         encoder_output(draw, (3, 2, 8, 2), -5.0, 2.0),
-        encoder_output(draw, (2, 6, 8, 6), -4.0, 0.5).to("bfloat16"),
+        encoder_output(draw, (2, 6, 1, 2), -4.0, 0.5).to("bfloat16"),
         draw.normal(1, 4, 16, 3),
     ]
 
@@ -116,7 +120,7 @@ def test_very_sharp_and_very_wide(compare, draw):
 @check("posterior", visible=True)
 def test_float16_moments(compare, draw):
     """From float16 moments come float16 latents, and a KL in float32."""
-    compare.posterior(draw.normal(2, 8, 4, 6).to("float16"), draw.generator())
+    compare.posterior(draw.normal(2, 6, 2, 1).to("float16"), draw.generator())
 
 
 @check("posterior", visible=True, property=True)
@@ -529,7 +533,7 @@ def test_much_noise(compare, draw):
 @check("img2img_latents", visible=True)
 def test_start_in_float16(compare, draw):
     """float16 moments give a float16 start."""
-    moments = draw.normal(2, 8, 4, 4).to("float16")
+    moments = draw.normal(2, 6, 2, 1).to("float16")
     compare.img2img_latents(moments, 300, levels(scaled_linear_betas(1000)), 0.18215, draw.generator())
 
 
@@ -544,8 +548,10 @@ def test_both_ends_of_the_schedule(compare, draw):
 @check("img2img_latents")
 def test_first_noise_of_a_start_in_bfloat16(compare, draw):
     """In bfloat16 the first timesteps still add their little noise."""
-    moments = encoder_output(draw, (2, 8, 4, 4), -40.0, -30.0)
-    compare.img2img_latents(moments.to("bfloat16") * 0.01, 8, levels(linear_betas(1000)), 0.01, draw.generator())
+    # The noise has a deviation of 0.04 there, 2.6 tolerances: six calls, so that some of the few values are large.
+    for _ in range(6):
+        moments = encoder_output(draw, (2, 6, 1, 2), -40.0, -30.0).to("bfloat16") * 0.01
+        compare.img2img_latents(moments, 9, levels(linear_betas(1000)), 0.01, draw.generator())
 
 
 @check("img2img_latents")
@@ -566,7 +572,7 @@ def test_start_of_an_unsure_encoder(compare, draw):
 def test_starts_in_turn(compare, draw):
     """Two calls with other schedules, shapes and dtypes know nothing of each other."""
     timestep = draw.whole(10, 30)
-    bfloat16 = encoder_output(draw, (4, 8, 4, 4), -4.0, 0.5).to("bfloat16")
+    bfloat16 = encoder_output(draw, (3, 6, 1, 1), -4.0, 0.5).to("bfloat16")
     compare.img2img_latents(bfloat16, timestep, levels(linear_betas(40, 0.01, 0.1)), 0.4, draw.generator())
     compare.img2img_latents(
         draw.normal(1, 4, 16, 3), timestep, levels(scaled_linear_betas(1000)), 0.9, draw.generator()

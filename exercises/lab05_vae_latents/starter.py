@@ -1,11 +1,12 @@
 """Lab 05, the VAE's latent space: how pictures become the small tensors that are denoised, and how they come back.
 
 Read page.md first. Fill in each function and run `grade lab05`. Let each function stand by itself: one that calls
-another of yours also inherits its mistakes. Inputs stay the caller's: none is changed, but a result may be a view of
-one, and may lie in memory in any order. Gradients matter where a docstring says so.
+another of yours also inherits its mistakes; helpers and imports of your own are fine. Inputs stay the caller's: none is
+changed, but a result may be a view of one, and may lie in memory in any order. Gradients matter where a docstring says
+so. NaN, infinite numbers and divisors of 0 are not asked for.
 
-Two answers are alike, absolute plus relative, within 2e-5 in float32 (what `fit_latent_norm` measures 1e-3), 4e-3 in
-float16 and 1.6e-2 in bfloat16; levels are compared exactly.
+How close is close: |yours − right| ≤ a + a·|right|, with a = 2e-5 in float32 (1e-3 for what `fit_latent_norm`
+measures), 4e-3 in float16 and 1.6e-2 in bfloat16; levels are compared exactly.
 """
 
 import torch
@@ -39,7 +40,9 @@ def checkpoint_scaling() -> dict[str, float]:
 
 
 def checkpoint_channels() -> tuple[str, ...]:
-    """In latents (1, 4, 64, 64) channel 0 is set to zero before they are decoded. Predict which colours change.
+    """In latents (1, 4, 64, 64) of Stable Diffusion channel 0 is set to zero. Predict which colours change.
+
+    They are decoded then; before, that channel was nowhere near zero.
 
     Returns:
         Those of "red", "green", "blue" that are another picture afterwards, in this order.
@@ -73,13 +76,15 @@ def posterior(moments: torch.Tensor, generator: torch.Generator) -> dict[str, to
         moments: (B, 2C, h, w) float32, float16 or bfloat16; along axis 1 first all C channels of μ, then all of log σ².
             Limit log σ² to [−30, 20] before you use it, for σ and for KL.
         generator: a generator on the CPU. Draw ε from it, and from nowhere else, in one draw of shape (B, C, h, w), in
-            row-major order and in float32; move it to the moments' device. (In the half type of the moments it is the
-            same numbers, rounded: that passes. Another memory order or float64 are other numbers.)
+            row-major order and in float32; move it to the moments' device. (Another memory order or float64 are other
+            numbers. A draw in the half type of the moments passes, too: so few are drawn there that they are the same,
+            rounded.)
 
     Returns:
         "mode", "std", "sample": (B, C, h, w), dtype and device of `moments`. "kl": (B,), one sum a picture, always
         float32. Compute in float32 and round once, at the end. Gradients flow from the sample and from the KL into both
-        halves of the moments. Nothing is read back from the device: no `.item()`, no `.numpy()`.
+        halves of the moments (none where log σ² is beyond its limits). Nothing is read back from the device: no
+        `.item()`, no `.numpy()`.
     """
     raise NotImplementedError
 
@@ -97,16 +102,18 @@ def latent_norm(
         encode: (z − b)·s        decode: z/s + b
 
     where s is the scaling factor and b the shift. With statistics of the channels, μ_c stands for b and s/σ_c for s.
-    For z = 5, s = 0.5, b = 1: encode gives 2, and decode of 2 gives 5. With μ_c = 1, σ_c = 4, encode gives 0.5.
+    For z = 5, s = 0.5, b = 1: encode gives 2, and decode of 2 gives 5. With μ_c = 1, σ_c = 4, encode gives 0.5, and
+    decode of 0.5 gives 5.
 
     Args:
-        z: (B, C, ...) with any number of further axes: pictures (B, C, h, w), videos (B, C, f, h, w), sequences
-            (B, C, L). float32, float16 or bfloat16.
+        z: (B, C, ...) with any number of further axes, none included: pictures (B, C, h, w), videos (B, C, f, h, w),
+            sequences (B, C, L). float32, float16 or bfloat16.
         scaling_factor: s.
         shift_factor: b; None: there is no shift.
         direction: "encode", from the VAE to the denoiser, or "decode", back. Anything else is refused with a
-            ValueError.
-        mean: μ_c, (C,) float32, on the device of `z`. mean and std come together, and then shift_factor is None.
+            ValueError, also another spelling such as "Encode".
+        mean: μ_c, (C,) float32, on the device of `z`. Both of mean and std are given, and then
+            shift_factor is None, or neither.
         std: σ_c, (C,) float32.
 
     Returns:
@@ -140,14 +147,16 @@ def latent_budget(
         patch_size: a token of the denoiser is a patch of patch_size × patch_size latents.
         cfg: with classifier-free guidance the denoiser is given each latent twice. The loop still holds it once.
 
-    Wherever something does not divide evenly, the rest is dropped, as strided convolutions do: round down.
+    Wherever something does not divide evenly, the rest is dropped on each side, as strided convolutions do: round down.
+    Pictures are large enough that something is left.
 
     Returns:
-        "latent_shape": what the loop holds, a tuple of four ints. "compression": elements of the pictures for each
-        element of the latents, a float. "latent_bytes": bytes of what the loop holds, an int. "tokens": of one latent,
-        an int. "attention_bytes_per_head": bytes of the attention matrices of one head, tokens × tokens for each
-        latent that the denoiser is given in one call, an int. "pixel_tokens_over_latent_tokens": how many times as many
-        tokens the pixels themselves would be, cut into patches of the same patch_size, a float.
+        "latent_shape": what the loop holds, a tuple of four ints. "compression": elements of the pictures as they are
+        given, what is dropped included, for each element of the latents that the loop holds, a float. "latent_bytes":
+        bytes of what the loop holds, an int. "tokens": of one latent, an int. "attention_bytes_per_head": bytes of the
+        attention matrices of one head, tokens × tokens for each latent that the denoiser is given in one call, an int.
+        "pixel_tokens_over_latent_tokens": how many times as many tokens the pixels themselves would be, cut into
+        patches of the same patch_size, a float.
     """
     raise NotImplementedError
 
@@ -165,7 +174,7 @@ def image_codec(u8: torch.Tensor, y: torch.Tensor) -> dict[str, torch.Tensor]:
 
     Returns:
         "encoded": `u8` as (B, 3, H, W) float32 in [−1, 1]. "decoded": `y` as (B', H', W', 3) uint8, each value at the
-        nearest level. Compute in float32, whatever dtype `y` has.
+        nearest level (of two that are equally near, either). Compute in float32, whatever dtype `y` has.
     """
     raise NotImplementedError
 
@@ -181,20 +190,20 @@ def img2img_latents(
 
         x_t = √ᾱ_t·(s·z) + √(1−ᾱ_t)·ε        z = μ + σ·ε', the draw of `posterior`
 
-    For μ = 3, σ = 0, s = 0.5, ᾱ_t = 0.64 and ε = 1: x_t = 0.8·1.5 + 0.6·1 = 1.8.
+    For z = 3, s = 0.5, ᾱ_t = 0.64 and ε = 1: x_t = 0.8·1.5 + 0.6·1 = 1.8.
 
     Args:
         moments: (B, 2C, h, w) float32, float16 or bfloat16, as in `posterior`: μ, then log σ², which is limited to
             [−30, 20].
-        timestep: t, the same for the whole batch; an index into `alphas_cumprod`.
+        timestep: t, 0 to T − 1, the same for the whole batch.
         alphas_cumprod: ᾱ, (T,) float32, on the device of `moments`.
         scaling_factor: s; this VAE has no shift.
         generator: a generator on the CPU. Two draws of shape (B, C, h, w) come from it, each as in `posterior`: first
             ε', for z, then ε.
 
     Returns:
-        x_t: (B, C, h, w), dtype and device of `moments`. Compute in float32 and round once, at the end. Nothing is
-        read back from the device.
+        x_t: (B, C, h, w), dtype and device of `moments`. Compute in float32 and round once, at the end; a z that was
+        rounded in between, as `posterior` returns it, passes. Nothing is read back from the device.
     """
     raise NotImplementedError
 
@@ -211,7 +220,8 @@ def fit_latent_norm(batches: list[torch.Tensor]) -> dict[str, float | torch.Tens
             sizes may differ from batch to batch. Every element of the data set counts the same.
 
     Returns:
-        "scaling_factor": a float. "mean", "std": (C,) float32, over all batches. Compute in float32. Whether a sum of
-        squares is divided by N or by N − 1 is up to you: with thousands of elements it makes no difference.
+        "scaling_factor": a float. "mean", "std": (C,) float32, over all batches. Compute in float32 or float64. The
+        example divides a sum of squares by N. N − 1 passes, too: you are asked about thousands of elements, where it
+        makes no difference.
     """
     raise NotImplementedError

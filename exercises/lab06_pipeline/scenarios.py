@@ -160,12 +160,15 @@ def make_vae(latent_channels, blocks, scaling_factor, shift_factor=None, seed=0)
 class ExactVAE:
     """A VAE whose decoder loses nothing, where levels are compared one by one: colours are the first three channels."""
 
-    def __init__(self, scaling_factor, shift_factor):
-        """Keep what stands in the config."""
+    def __init__(self, scaling_factor, shift_factor, dtype):
+        """Keep what stands in the config, and the dtype that a decoder's weights would have."""
         self.config = FrozenDict(scaling_factor=scaling_factor, shift_factor=shift_factor)
+        self.dtype = dtype
 
     def decode(self, z, return_dict=True):
-        """Return the first three channels, twice as high and as wide."""
+        """Return the first three channels, twice as high and as wide; another dtype raises, as in any layer."""
+        if z.dtype != self.dtype:
+            raise RuntimeError(f"the decoder's weights are {self.dtype}, and the latents that it was given {z.dtype}")
         sample = z[:, :3].repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
         return DecoderOutput(sample=sample) if return_dict else (sample,)
 
@@ -213,7 +216,7 @@ def walked_from_a_picture(student, *, scheduler, x0_latent, noise, strength, ste
 
 def decoded(student, *, z, vae=None, exact=None):
     """Decode latents with a tiny AutoencoderKL (`vae`: how to build it) or with the exact VAE (`exact`: its config)."""
-    made = make_vae(**vae) if exact is None else ExactVAE(**exact)
+    made = make_vae(**vae) if exact is None else ExactVAE(**exact, dtype=z.dtype)
     with fenced():
         return student.latents_to_image(made, z)
 

@@ -1,7 +1,13 @@
 """Lab 06, the pipeline: write the parts that a diffusers pipeline is made of, and the loop between them.
 
 Read page.md first. Fill in each function and run `grade lab06`. Let each function stand by itself: one that calls
-another of yours also inherits its mistakes. Inputs stay the caller's: no tensor that you are given is changed.
+another of yours also inherits its mistakes. (Small helpers of your own are fine.) Inputs stay the caller's: no tensor
+that you are given is changed. A scheduler may be told its timesteps and its place, except where it says otherwise.
+
+"One of diffusers' schedulers" is one that has `set_timesteps(steps)`, `timesteps`, `order`, `init_noise_sigma`,
+`scale_model_input(x, t)`, `add_noise(x0, noise, timesteps)` and `step(prediction, t, x).prev_sample`, and draws nothing
+in a step: DDIM, DPM-Solver++, Euler, Heun. Models answer with `.sample`: `unet(...).sample`, `vae.decode(...).sample`.
+Tensors are float32 and on the CPU unless it says otherwise.
 
 The grader sees this one file. It may import the standard library, torch, numpy and diffusers. What diffusers has ready
 as an answer is closed while your code runs: `VaeImageProcessor.postprocess` and `DiTPipeline`.
@@ -36,12 +42,13 @@ def checkpoint_calls() -> dict[str, int]:
 
 
 def checkpoint_units() -> dict[str, str]:
-    """Four tensors are about to be read in a walk with Euler. Predict what each has to go through just before.
+    """Four tensors are about to be read in a walk with Euler. Predict what changes the size of each just before.
 
     Returns:
         {"noise": fresh noise, before it becomes the first latents, "denoiser": latents, before the denoiser reads
         them, "step": latents, before `scheduler.step` reads them, "decoder": the last latents, before the decoder
-        reads them}. Each is one of "init_noise_sigma", "scale_model_input", "scaling_factor", "nothing".
+        reads them}. Each is one of "init_noise_sigma", "scale_model_input", "scaling_factor" (multiplied by it or
+        divided, both count), "nothing".
     """
     raise NotImplementedError
 
@@ -65,7 +72,8 @@ def checkpoint_modular() -> dict[str, str]:
     Returns:
         {"loop": whose code holds the `for` over the timesteps, "latents": where the latents are between one block and
         the next, "weights": where UNet and VAE are found, "guidance_scale": where the scale of guidance is found}.
-        Each is one of "block", "state", "components", "pipeline".
+        Each is one of "block", "state", "components", "pipeline". A pipeline holds the other three: name it only where
+        none of them is the answer.
     """
     raise NotImplementedError
 
@@ -80,17 +88,18 @@ def read_pipeline(model_index: dict, configs: dict[str, dict]) -> dict:
 
     Args:
         model_index: the content of model_index.json. A component is an entry [library, class]; [None, None] says that
-            it is absent. Whatever is no list is a plain setting.
+            it is absent. There are no other lists; whatever is no list is a plain setting.
         configs: the content of the components' config files, by the component's name. "vae" and "scheduler" are there,
             and one denoiser: "unet" or "transformer". Of the VAE, block_out_channels and latent_channels are always
-            said.
+            said, of the denoiser sample_size. What is said is never None.
 
     Returns:
         "components": names of those that are there, sorted, a list. "vae_scale_factor": how many pixels lie beside one
         another for one latent, an int; each block of the VAE but the last halves the sides. "latent_shape":
         (channels, height, width) of one latent, as the VAE makes it and as large as the denoiser's sample_size, which
-        is one number or (height, width). "image_hw": (height, width) of the picture in pixels. "prediction_type" of the
-        scheduler; its classes' default is "epsilon". "scaling_factor" of the VAE; its class's default is 0.18215.
+        is one number or a pair (height, width). "image_hw": (height, width) of the picture in pixels. "prediction_type"
+        of the scheduler; the schedulers of such pipelines have the default "epsilon". "scaling_factor" of the VAE; its
+        class's default is 0.18215. Shapes may be tuples or lists.
     """
     raise NotImplementedError
 
@@ -104,11 +113,12 @@ def prepare_latents(
 
     Args:
         shape: (B, C, H, W): how many pictures, channels of the latents, height and width of the pictures in pixels.
-        seeds: one seed a picture; a ValueError if there are not B of them. Picture i is drawn in one draw, from a
-            `torch.Generator` of the CPU with seeds[i], whatever else is in the batch.
+        seeds: one seed a picture; a ValueError if there are not B of them. Picture i is drawn in one draw of shape
+            (C, H/vsf, W/vsf), from a `torch.Generator` of the CPU with seeds[i], whatever else is in the batch. Equal
+            seeds make equal pictures.
         init_noise_sigma: the scheduler's; a standard deviation.
         vsf: the VAE's spatial factor. Where it does not divide, the rest is dropped: round down.
-        dtype: of the result; the numbers are drawn in it. float16, bfloat16, float32 or float64.
+        dtype: of the result; the numbers are drawn in it, and multiplied. float16, bfloat16, float32 or float64.
 
     Returns:
         (B, C, H/vsf, W/vsf) in `dtype`, on the CPU. torch's global generator is not touched: neither drawn from nor
@@ -129,7 +139,7 @@ def denoise_loop(
     """Turn noise into latents, the way StableDiffusionPipeline does between the prompt's encoding and the decoding.
 
     Nothing is handed to you ready: the scheduler comes without timesteps, the noise at unit variance. The same code
-    has to work with every scheduler of diffusers, whatever its own units are; never ask for its class.
+    has to work with each of diffusers' schedulers, whatever its own units are; never ask for its class.
 
     Guidance (Ho & Salimans 2022), on the prediction:
         eps~ = eps_uncond + guidance_scale * (eps_cond - eps_uncond)
@@ -137,7 +147,8 @@ def denoise_loop(
     Otherwise only `cond` is used, and the network sees a batch of B. With predictions 2 and 5 and scale 3: 11.
 
     Args:
-        unet: a UNet2DConditionModel; `unet(sample, t, encoder_hidden_states=...)`. Stopped after 20 calls.
+        unet: a UNet2DConditionModel; `unet(sample, t, encoder_hidden_states=...).sample`. No walk that is graded needs
+            more than 20 calls; the grader stops one that makes more.
         scheduler: one of diffusers' schedulers, not yet told how many steps to make.
         noise: (B, C, h, w), standard normal. It stays the caller's: leave it as it is.
         cond: (B, L, D), the prompt's embeddings.
@@ -156,7 +167,7 @@ def denoise_loop(
 def img2img_start(
     scheduler, x0_latent: torch.Tensor, noise: torch.Tensor, strength: float, steps: int
 ) -> dict[str, torch.Tensor]:
-    """Enter a walk late, from a picture: of `steps` steps the last int(steps·strength) are made.
+    """Enter a walk late, from a picture: of `steps` steps the last int(steps·strength) are made, as Python computes it.
 
     Ten steps at strength 0.55: five are made, the last five of the ten. The latents are the picture's, at the noise
     level of the first timestep that is left: with ᾱ = 0.64 there, x0 = 2 and noise 1 give 0.8·2 + 0.6·1 = 2.2 in DDIM.
@@ -164,15 +175,17 @@ def img2img_start(
     Args:
         scheduler: one of diffusers' schedulers, not yet told how many steps to make. Afterwards it is ready for `step`:
             one that has `set_begin_index` has been told at which entry of its timesteps the walk begins, since in some
-            walks a timestep stands in the list more than once.
+            walks a timestep stands in the list more than once. Tell it before you call `add_noise`, which then takes
+            the level of that entry; else it looks the timestep up and may find another.
         x0_latent: (B, C, h, w), the picture's latents, already multiplied by the VAE's factor.
         noise: (B, C, h, w), standard normal.
-        strength: in [0, 1]. Outside of it, and where no step would be left, raise a ValueError.
+        strength: in [0, 1]. Outside of it, and where no step would be left, raise a ValueError; what has become of the
+            scheduler by then does not matter.
         steps: number of steps of the whole walk.
 
     Returns:
-        "timesteps": what is left of the scheduler's timesteps. A scheduler of order 2 lists two entries a step, and a
-        walk never begins inside a step; `scheduler.order` says it. "latents": (B, C, h, w).
+        "timesteps": what is left of the scheduler's timesteps. A scheduler of order 2 lists two entries a step, for the
+        last step one, and a walk never begins inside a step; `scheduler.order` says it. "latents": (B, C, h, w).
     """
     raise NotImplementedError
 
@@ -184,13 +197,14 @@ def latents_to_image(vae, z: torch.Tensor) -> torch.Tensor:
     [−1, 1]: −1 is level 0, −0.6 is level 51, 1 is level 255, and what lies outside is limited.
 
     Args:
-        vae: an AutoencoderKL, or a class that looks like one: `vae.decode(y)`, `vae.config.scaling_factor` (s),
-            `vae.config.shift_factor` (b, or None where there is none).
-        z: (B, C, h, w), in the dtype of the VAE: float32 or bfloat16.
+        vae: an AutoencoderKL, or a class that looks like one: `vae.decode(y).sample`, `vae.config.scaling_factor` (s),
+            `vae.config.shift_factor` (b, or None where there is none; both are always there).
+        z: (B, C, h, w), in the dtype of the VAE: float32 or bfloat16. So is what you hand to `decode`: layers take no
+            other dtype than their weights'.
 
     Returns:
-        (B, H, W, 3) uint8, each value at the nearest level. Compute in float32 from the decoder's answer on, whatever
-        dtype that has.
+        (B, H, W, 3) uint8, each value at the nearest level (in the middle between two, either). Compute in float32 from
+        the decoder's answer on, whatever dtype that has. In which precision you undo s and b is yours to choose.
     """
     raise NotImplementedError
 
@@ -201,15 +215,15 @@ def swap_scheduler(old_scheduler, new_cls: type, **overrides):
     What the old scheduler was told (betas, prediction_type, timestep_spacing, ...) is told to the new one. What it was
     not told, and has only by its own class's default, is not: there the new class's default counts. So an Euler
     scheduler that was told nothing of timestep_spacing has "linspace", and a DDIM scheduler made of it "leading".
-    Options that the new class does not know are no error; they come back when one swaps back.
+    Options of the old one that the new class does not know are no error; they come back when one swaps back.
 
     Args:
         old_scheduler: one of diffusers' schedulers. It stays what it is.
-        new_cls: the class of the new one.
-        overrides: options of the new one, whatever the old one had.
+        new_cls: the class of the new one. It may be the class of the old one.
+        overrides: options that the new class knows. They count, whatever the old one had, as if it were made with them.
 
     Returns:
-        A new scheduler of class `new_cls`.
+        A new scheduler of class `new_cls`, never the old one.
     """
     raise NotImplementedError
 
@@ -217,21 +231,22 @@ def swap_scheduler(old_scheduler, new_cls: type, **overrides):
 def dit_sample(
     model, scheduler, noise: torch.Tensor, labels: torch.Tensor, guidance_scale: float, steps: int
 ) -> torch.Tensor:
-    """Turn noise into latents with a transformer that is conditioned on class labels, as DiTPipeline does.
+    """Turn noise into latents with a transformer that is conditioned on class labels (Peebles & Xie 2023).
 
-    The same loop as denoise_loop, with three differences: the condition is a number, the unconditional one is the null
-    class, and the model may answer more channels than it was given. With ε = 5 for the class, 2 for the null class and
-    scale 3: 11.
+    The same loop as denoise_loop, with four differences: the condition is a number, the unconditional one is the null
+    class, the model wants a timestep for each sample, and it may answer more channels than it was given. With ε = 5 for
+    the class, 2 for the null class and scale 3: 11.
 
     Args:
-        model: a DiTTransformer2DModel; `model(sample, timestep=..., class_labels=...)`, where timestep is a tensor of
-            one entry for each sample. `model.config.num_embeds_ada_norm` is its number of classes; they are counted
-            from 0, and the null class is the number after the last. Stopped after 20 calls.
+        model: a DiTTransformer2DModel, in eval mode; `model(sample, timestep=..., class_labels=...).sample`, where
+            timestep is a tensor of one entry for each sample that the call is given, as the scheduler has it, fraction
+            included. `model.config.num_embeds_ada_norm` is its number of classes; they are counted from 0, and the null
+            class is the number after the last. No walk that is graded needs more than 20 calls.
         scheduler: one of diffusers' schedulers, in any unit, not yet told how many steps to make.
         noise: (B, C, h, w), standard normal.
         labels: (B,) int64, the classes.
         guidance_scale: guidance is on when it is above 1; then one call takes 2B samples, each latent once with its
-            class and once with the null class. Otherwise a call takes B.
+            class and once with the null class, in any order of yours. Otherwise a call takes B.
         steps: number of inference steps.
 
     Returns:
@@ -250,14 +265,15 @@ def inpaint_start(
     """Make the latents that inpainting begins with.
 
     At strength 1 they are noise alone, as text to image begins: the picture's old content must not reach the hole.
-    Below 1 they are the picture's latents at the noise level of `t_first`. Euler with σ = 14.6, noise 1, picture 2:
-    14.6 at strength 1, 16.6 just below.
+    Below 1 they are the picture's latents at the noise level of `t_first`; strength alone decides, also where `t_first`
+    is the first timestep of all. Euler with spacing "linspace", whose walk begins at σ = 14.6, noise 1, picture 2: 14.6
+    at strength 1, 16.6 just below.
 
     Args:
         image_latents: (B, C, h, w), the picture's latents.
         noise: (B, C, h, w), standard normal.
         scheduler: one of diffusers' schedulers, told how many steps to make.
-        strength: in (0, 1].
+        strength: in (0, 1]; nothing else is asked for.
         t_first: the first timestep that will be walked, an entry of scheduler.timesteps: a tensor without axes.
 
     Returns:
@@ -274,7 +290,7 @@ def inpaint_step(
     scheduler,
     t_next: torch.Tensor | None,
 ) -> torch.Tensor:
-    """Put the picture back around the hole, right after `scheduler.step`.
+    """Put the picture back around the hole, right after `scheduler.step`, each call of it.
 
     The hole keeps what the step has made. Everywhere else the picture's latents stand, at the noise level of the
     timestep that the step has *reached*; after the last step, the picture's latents themselves. A mask of 8 × 8 pixels
@@ -287,9 +303,11 @@ def inpaint_step(
             nothing between. A latent's value is that of the upper left one of its pixels, as `interpolate` with mode
             "nearest" takes it.
         noise: (B, C, h, w), the noise of the start: the same after every step.
-        scheduler: the one whose `step` was called; `scheduler.add_noise(x0, noise, timesteps)` takes timesteps (N,).
-        t_next: the timestep that the next step will begin at, a tensor without axes; None after the last step. 0 is a
-            timestep like any other.
+        scheduler: the one whose `step` was called; `scheduler.add_noise(x0, noise, timesteps)` takes timesteps (1,) or
+            (B,). The level that it takes for `t_next` is right, also where a timestep stands in the list twice: it
+            counts its steps.
+        t_next: the next entry of the scheduler's timesteps, a tensor without axes; None after the last. 0 is a timestep
+            like any other.
 
     Returns:
         (B, C, h, w).

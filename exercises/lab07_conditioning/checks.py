@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from grader.kit import Recipe, array, check, part, tensor, values, witnessed, zeros
+from grader.kit import Recipe, arange, array, check, part, tensor, values, witnessed, zeros
 
 # Checkpoints. They are visible, and say whether a prediction is right; what is right they keep to themselves.
 
@@ -262,6 +262,15 @@ def test_strided_patches(compare, draw):
     """Pictures and tokens that are not contiguous in memory, in half precision, lead to the same."""
     compare.patchify(draw.normal(2, 6, 8, 3).transpose(1, 3).to("float16"), 2)
     compare.unpatchify(draw.normal(2, 8, 6).transpose(1, 2).to("bfloat16"), 2, 3, 2)
+
+
+@check("patchify")
+def test_patches_of_whole_numbers(compare, draw):
+    """Latents and tokens of whole numbers are cut and put together as well."""
+    first = draw.whole(0, 200)
+    numbers = arange(first, first + 48)
+    compare.patchify(numbers.reshape(1, 2, 4, 6), 2)
+    compare.unpatchify(numbers.reshape(2, 2, 12).to("uint8"), 2, 1, 2)
 
 
 # adaln_zero_block
@@ -788,6 +797,14 @@ def test_as_many_of_everything(compare, draw):
 
 
 @check("unet_forward")
+def test_the_same_blocks_again(compare, draw):
+    """A second sample, led through the same blocks, finds them as the first one did."""
+    first, second = draw.normals(2, 1, 3, 5, 4)
+    given = {"temb": draw.normal(1, 5), "seed": draw.seed(), "widths": (4, 5), "layers": 1}
+    compare.play("walks_in_turn", samples=[first, second], **given)
+
+
+@check("unet_forward")
 def test_gradients_of_a_walk(compare, draw):
     """Gradients reach the sample and the time."""
     leaves = {"sample": draw.normal(1, 2, 5, 4), "temb": draw.normal(1, 3)}
@@ -856,3 +873,11 @@ def test_ends_of_many_steps(compare, draw):
 def test_ends_of_one_step(compare, draw):
     """One step is enough, also of as many rows as channels."""
     drive(compare.play, draw, (4, 4, 4, 4), [draw.whole(200, 800)], 4)
+
+
+@check("two_backbones")
+def test_gradients_of_two_walks(compare, draw):
+    """Gradients reach the noise from both ends."""
+    rng = np.random.default_rng(draw.seed())
+    given = {"tokens": array(rng.integers(0, 16, size=(2, 3))), "timesteps": tensor([700, 200], dtype="int64")}
+    compare.play("drive_gradients", leaves={"sample": draw.normal(2, 2, 3, 4)}, seed=draw.seed(), **given)

@@ -140,6 +140,12 @@ def walk(student, *, sample, temb, seed, widths, layers, sampling=True):
     return student.unet_forward(sample, temb, make_blocks(seed, widths, layers, sampling))
 
 
+def walks_in_turn(student, *, samples, temb, seed, widths, layers):
+    """Lead several samples through one small UNet, one after the other."""
+    blocks = make_blocks(seed, widths, layers, sampling=True)
+    return [student.unet_forward(sample, temb, blocks) for sample in samples]
+
+
 def walk_gradients(student, *, seed, widths, layers, leaves):
     """Return the gradients in the sample and in the time embedding."""
     blocks = make_blocks(seed, widths, layers, sampling=True)
@@ -210,6 +216,13 @@ class TwoStep:
 def drive(student, *, encoder, unet, dit, sample, timesteps, tokens):
     """Drive both backbones; the answer is where they end."""
     return student.two_backbones(sample, timesteps, tokens, encoder, unet, dit, TwoStep)
+
+
+def drive_gradients(student, *, leaves, seed, timesteps, tokens):
+    """Return the gradients of both ends in the noise."""
+    parts = {"encoder": make_encoder(seed), "unet": make_unet(seed + 10), "dit": make_dit(seed + 20)}
+    given = {"timesteps": timesteps, "tokens": tokens, "make_scheduler": TwoStep}
+    return gradients(student, function="two_backbones", leaves=leaves, **parts, **given)
 
 
 # For the figures, with the trained stack: one of its parts is replaced by the student's function, and it draws.

@@ -1,8 +1,12 @@
 """Lab 07, UNet and DiT conditioning: how two kinds of denoiser are told the time and the prompt.
 
 Read page.md first. Fill in each function and run `grade lab07`. Let each function stand by itself: one that calls
-another of yours also inherits its mistakes. Inputs stay the caller's: none is changed. Gradients flow through all
-functions of tensors, so nothing is detached and nothing is read back with `.item()` or `.numpy()`.
+another of yours also inherits its mistakes. (Small helpers of your own are fine.) Inputs stay the caller's: none is
+changed, lists and dicts included. Gradients flow through all functions of tensors, so nothing is detached, no function
+runs under `no_grad`, and nothing that has a gradient is read back with `.item()` or `.numpy()`.
+
+Tensors are float32 unless it says otherwise, their numbers finite, and sizes fit each other. Where half precision is
+allowed, you may compute in float32 inside and round at the end: the tolerance has room for both.
 """
 
 from collections.abc import Callable
@@ -19,7 +23,8 @@ def checkpoint_backbone() -> tuple[str, ...]:
     Returns:
         Those of "objective" (what is predicted, and the loss), "layers" (what the network consists of), "scheduler"
         (how a prediction becomes the next latents), "latents" (their shape, going in and coming out), "cost" (how time
-        and memory grow with resolution) that necessarily become others, in this order.
+        and memory grow with resolution) that become others by the exchange itself, in this order. What somebody might
+        change on the same occasion does not count.
     """
     raise NotImplementedError
 
@@ -30,7 +35,7 @@ def checkpoint_context() -> dict[str, Any]:
     Its text encoder makes a vector of 768 numbers of every token and fills each prompt up to 77 tokens.
 
     Returns:
-        {"shape": shape of the context that the UNet is given, a tuple of ints, batch first,
+        {"shape": shape of the context that the UNet is given, without guidance, a tuple of ints, batch first,
          "enters": those of "latents", "queries", "keys", "values" that are computed from the context, in this order, as
          a tuple}.
     """
@@ -55,8 +60,8 @@ def checkpoint_calls() -> dict[str, int]:
     All four texts (the prompts, and the empty one for each) are encoded as one batch; a guided step is one call.
 
     Returns:
-        {"encoder": calls of the text encoder, "denoiser": calls of the denoiser, "rows": batch size of one of these},
-        three ints, as few as possible.
+        {"encoder": calls of the text encoder, "denoiser": calls of the denoiser, "rows": batch size of one call of
+        the denoiser}, three ints, as few as possible.
     """
     raise NotImplementedError
 
@@ -81,8 +86,8 @@ def checkpoint_first_step() -> tuple[str, ...]:
     The linear layer that makes shift, scale and gate starts at zero, weight and bias; all else starts at random.
 
     Returns:
-        Those of "modulation" (that linear layer), "attention", "mlp" that get a gradient other than zero, in
-        this order.
+        Those of "modulation" (that linear layer), "attention", "mlp" of which any weight gets a gradient other than
+        zero, in this order.
     """
     raise NotImplementedError
 
@@ -100,7 +105,8 @@ def timestep_embedding(t: torch.Tensor, dim: int, flip_sin_to_cos: bool, downsca
 
     Args:
         t: (B,) of any dtype, whole or fractional, as it is: 0 … 1000, not 0 … 1.
-        dim: width of the embedding. If it is odd, dim/2 is rounded down and one zero comes last.
+        dim: width of the embedding. If it is odd, dim/2 is rounded down, in the exponent as well, and one zero comes
+            last, behind both blocks. dim/2 − shift is above 0.
         flip_sin_to_cos: True puts the cosines first. (Stable Diffusion: True, and shift 0. DDPM: False, and 1.)
         downscale_freq_shift: shift.
 
@@ -142,7 +148,8 @@ def patchify(x: torch.Tensor, p: int) -> torch.Tensor:
     [5, 6, 7, 8]] becomes the tokens [1, 2, 5, 6] and [3, 4, 7, 8].
 
     Args:
-        x: (B, C, H, W) of any dtype. If p does not divide H and W, raise a ValueError.
+        x: (B, C, H, W) of any dtype, whole numbers among them. If p does not divide each of H and W, raise a
+            ValueError.
         p: side of a patch.
 
     Returns:
@@ -164,7 +171,7 @@ def unpatchify(t: torch.Tensor, h: int, w: int, p: int) -> torch.Tensor:
         p: side of a patch.
 
     Returns:
-        (B, C, h·p, w·p).
+        (B, C, h·p, w·p), dtype of `t`.
     """
     raise NotImplementedError
 
@@ -179,11 +186,11 @@ def adaln_zero_block(
     """Apply a DiT block, conditioned by six vectors for each sample.
 
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = SiLU(c)·Wᵀ + b, cut in six along the channels
-        x ← x + gate_a·attn(LN(x)·(1 + scale_a) + shift_a)
-        x ← x + gate_m·mlp(LN(x)·(1 + scale_m) + shift_m)
+        y = x + gate_a·attn(LN(x)·(1 + scale_a) + shift_a)
+        answer = y + gate_m·mlp(LN(y)·(1 + scale_m) + shift_m)
 
     LN is a layer norm over the channels without weight and bias; its eps is 1e-6 before attn and 1e-5 before mlp. With
-    W = 0 and b = 0 the block hands x through unchanged, bit for bit.
+    W = 0 and b = 0 the block hands x through unchanged, to the last bit.
 
     Args:
         x: (B, N, C) float32.
@@ -210,11 +217,12 @@ def sincos_2d(dim: int, H: int, W: int, base_size: int, interpolation_scale: flo
     Args:
         dim: channels. If 4 does not divide it, raise a ValueError.
         H, W: rows and columns of tokens.
-        base_size: side of the grid on which the model was trained; W columns are spread over as much.
+        base_size: side of the grid on which the model was trained. Together the W columns take up a length of
+            base_size/interpolation, however many they are, and so do the H rows.
         interpolation_scale: divides positions once more.
 
     Returns:
-        (H·W, dim) float32, tokens row by row; on the CPU.
+        (H·W, dim) float32, tokens row by row; on the CPU. Compute in float32 or better.
     """
     raise NotImplementedError
 
@@ -236,8 +244,8 @@ def rope_axial(x: torch.Tensor, ids: torch.Tensor, axes_dim: tuple[int, ...], th
         theta: θ.
 
     Returns:
-        Shape, dtype and device of `x`. Compute angles in float64 (ids may be large), turn in float32 or better, round
-        once.
+        Shape, dtype and device of `x`. Compute angles in float64 (ids may be large), take cosine and sine of them, turn
+        in float32 or better, and round to the dtype of `x` at the end.
     """
     raise NotImplementedError
 
@@ -258,12 +266,13 @@ def joint_attention(
     and for each stream its own output projection with bias.
 
     Args:
-        x: (B, N, C), the image's tokens, float32.
+        x: (B, N, C), the image's tokens.
         c: (B, L, D), the text's tokens.
         w: w["x"] for the image and w["c"] for the text, each with "q", "k", "v" (I, C) or (I, D), "nq", "nk" (d,), the
             weights of the two norms, "o" (C, I) or (D, I), and "ob" (C,) or (D,).
-        heads: number of heads; I = heads·d, and a head owns d neighbouring channels.
-        mask: (B, L) bool, of the text alone: True where a token may be read. Image tokens always may. None: all may.
+        heads: number of heads; I = heads·d, the same for both streams, and a head owns d neighbouring channels.
+        mask: (B, L) bool, of the text alone: True where a token may be read. Image tokens always may, so a sample may
+            have no True at all. None: all may.
 
     Returns:
         {"x": (B, N, C), "c": (B, L, D)}, without residuals. What masked tokens read themselves is computed as for all.
@@ -291,7 +300,7 @@ def attention_cost(
         H, W: of the picture, in pixels.
         vsf: how many pixels of a side are one latent. Where it does not divide, round down.
         patch: how many latents of a side are one token; round down again.
-        d_model: width of queries, keys and values, all heads together.
+        d_model: width of queries, keys and values, all heads together, a multiple of heads.
         heads: number of heads.
         text_tokens: tokens of text that take part.
         bytes_per_el: bytes of a number.
@@ -330,8 +339,8 @@ def resnet_block(
         weights: as `ResnetBlock2D` of diffusers names them. "norm1.weight", "norm1.bias" (C,); "conv1.weight"
             (C', C, 3, 3), "conv1.bias"; "time_emb_proj.weight" (C', E), or (2C', E) with time_scale_shift, and
             "time_emb_proj.bias"; "norm2.weight", "norm2.bias" (C',); "conv2.weight" (C', C', 3, 3), "conv2.bias". If,
-            and only if, there are "conv_shortcut.weight" (C', C, 1, 1) and "conv_shortcut.bias", x goes through that
-            convolution on its way past; else it goes past as it is.
+            and only if, there are "conv_shortcut.weight" (C', C, 1, 1) and with it "conv_shortcut.bias", x goes through
+            that convolution on its way past; else C' is C, and it goes past as it is.
         time_scale_shift: how the time enters.
         groups, eps: of both group norms.
         output_scale: divides the sum.
@@ -355,8 +364,10 @@ def unet_forward(sample: torch.Tensor, temb: torch.Tensor, blocks: dict[str, Any
         temb: (B, E), handed on to every ResNet and to the middle.
         blocks: functions of tensors, each called once. "conv_in"(sample). "down": a list of levels, each {"resnets":
             [r, ...], "downsampler": d or None}, called as r(h, temb) and, after them, d(h). "mid"(h, temb). "up": a
-            list of levels, each {"resnets": [r, ...], "upsampler": u or None}, called as r(h, temb) and, after them,
-            u(h, size), with size = (height, width) of the kept tensor that will be taken next. "conv_out"(h).
+            list of levels in the order in which they are walked, each {"resnets": [r, ...], "upsampler": u or None},
+            called as r(h, temb) and, after them, u(h, size), with size = (height, width) of the kept tensor that will
+            be taken next, two ints. "conv_out"(h). There are as many ResNets on the way up as tensors are kept. The
+            same blocks serve the next step: leave the lists as they are.
 
     Returns:
         What conv_out returns, the sample's height and width.
@@ -375,9 +386,10 @@ def two_backbones(
 ) -> dict[str, torch.Tensor]:
     """Denoise the same noise with a UNet and with a DiT, by one loop.
 
-    Each backbone walks all timesteps, in their order, from the same `sample`, with the same encoded prompt. It is
-    called as backbone(x, t, context) with t (B,), the step's timestep once for each row. For 2 rows and timesteps
-    [900, 300] it sees [900, 900], then [300, 300].
+    Each backbone walks all timesteps, in their order, from the same `sample`, with the same encoded prompt and without
+    guidance: B rows, one call a step. It is called as backbone(x, t, context) with t (B,), the step's timestep once for
+    each row. For 2 rows and timesteps [900, 300] it sees [900, 900], then [300, 300]. Which backbone walks first, or
+    whether both go step by step together, is yours to choose.
 
     Args:
         sample: (B, C, H, W), pure noise.
@@ -390,6 +402,7 @@ def two_backbones(
             `timesteps`. It remembers what it has seen, so that one scheduler serves one walk.
 
     Returns:
-        {"unet": where the UNet's walk ends, "dit": where the DiT's ends}, both (B, C, H, W).
+        {"unet": where the UNet's walk ends, "dit": where the DiT's ends}, both (B, C, H, W). Gradients flow from both
+        ends back to the noise, as everywhere in this lab.
     """
     raise NotImplementedError

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from grader.kit import Recipe, check, ones, tensor
+from grader.kit import Recipe, array, check, ones, tensor, zeros
 
 # Checkpoints. They are visible, and say whether a prediction is right; what is right they keep to themselves.
 
@@ -57,6 +57,27 @@ def layer(draw: Any, out: int, inn: int, r: int, bias: bool = True) -> dict[str,
 def halved(given: dict[str, Recipe | None], dtype: str, *names: str) -> dict[str, Recipe | None]:
     """Return the same with the named tensors in another dtype."""
     return {name: value.to(dtype) if name in names and value is not None else value for name, value in given.items()}
+
+
+def opposed(draw: Any, dtype: str) -> dict[str, Recipe]:
+    """Return x, W, A and B of a layer in half precision whose large terms nearly cancel.
+
+    The second half of x is the first one's negative, and those of W and A are nearly alike: a sum of terms of 100 is 1,
+    and a weight that was rounded on the way moves it by more than the last rounding does.
+    """
+    rng = np.random.default_rng(draw.seed())
+    x = rng.normal(size=(5, 8)) * 100.0
+
+    def alike(rows: int) -> Recipe:
+        half = rng.normal(size=(rows, 8))
+        return array(np.concatenate([half, half + 0.005 * rng.normal(size=half.shape)], axis=1).astype(np.float32))
+
+    return {
+        "x": array(np.concatenate([x, -x], axis=1).astype(np.float32)).to(dtype),
+        "W": alike(3).to(dtype),
+        "A": alike(2),
+        "B": draw.normal(3, 2),
+    }
 
 
 @check("lora_linear", visible=True)
@@ -112,11 +133,12 @@ def test_half_precision_of_the_layer(compare, draw):
 
 @check("lora_linear")
 def test_an_adapter_that_leaves_little(compare, draw):
-    """Where the adapter takes nearly everything away, only the last rounding may lose digits."""
+    """Where large terms nearly cancel, base and adapter or the input's, only the last rounding may lose digits."""
     # W·x is 136 or so, of which a two-hundredth is left: a rounding of W·x to half precision would be as large as that.
     for dtype in ("float16", "bfloat16"):
         x, W = (draw.uniform(30, 16) + 8.0).to(dtype), ones(3, 16).to(dtype)
         compare.lora_linear(x, W, None, ones(1, 16), ones(3, 1) * -0.5, 1.99)
+        compare.lora_linear(**opposed(draw, dtype), b=None, alpha=3.0)
 
 
 @check("lora_linear")
@@ -363,6 +385,7 @@ def test_a_model_in_half_precision(compare, draw):
     """In a bfloat16 model the adapters are float32, and a layer answers in bfloat16 as before."""
     # The last layer, and no other: roundings of a whole network would be larger than what is looked for.
     compare.play("as_injected", **net(draw, dtype="bfloat16"), targets=["head"], rank=3, alpha=1.0)
+    compare.play("as_injected", **net(draw, dtype="bfloat16"), targets=["head"], rank=2, alpha=500.0, opposed=True)
 
 
 @check("inject_lora", property=True, weight=2)
@@ -435,6 +458,14 @@ def test_other_kernels(compare, draw):
     compare.merge(**adapter(draw, (5, 3, 1, 1), 2), alpha=alpha)
     compare.merge(**adapter(draw, (3, 4, 5), 2), alpha=alpha)
     compare.unmerge(**adapter(draw, (2, 3, 2, 3, 4), 4), alpha=alpha)
+
+
+@check("merge_unmerge")
+def test_rank_one(compare, draw):
+    """An adapter of rank one, of a convolution and of a linear layer, merged and taken out."""
+    for shape in ((4, 3, 2, 5), (3, 6)):
+        compare.merge(**adapter(draw, shape, 1), alpha=draw.real(2.0, 4.0))
+        compare.unmerge(**adapter(draw, shape, 1), alpha=draw.real(2.0, 4.0))
 
 
 @check("merge_unmerge")
@@ -558,6 +589,23 @@ def test_without_any_alpha(compare, draw):
 
 
 @check("combine_adapters")
+def test_an_alpha_of_zero(compare, draw):
+    """An α of 0 is an α: that adapter adds nothing, whatever its weight."""
+    given = mixture(draw, 5, 6, (3, 0.0), (2, 4.0))
+    compare.combine_adapters(draw.normal(2, 6), draw.normal(5, 6), given, [0.9, draw.real(0.4, 0.8)])
+
+
+@check("combine_adapters")
+def test_adapters_that_leave_little(compare, draw):
+    """Where adapters take nearly everything away, only the last rounding may lose digits."""
+    # As for one adapter: of 136 or so a two-hundredth is left.
+    given = [(ones(1, 16), ones(3, 1) * -0.5, alpha) for alpha in (1.2, 0.79)]
+    for dtype in ("float16", "bfloat16"):
+        x, W = (draw.uniform(30, 16) + 8.0).to(dtype), ones(3, 16).to(dtype)
+        compare.combine_adapters(x, W, given, [1.0, 1.0])
+
+
+@check("combine_adapters")
 def test_half_precision_of_the_mixture(compare, draw):
     """A layer in half precision, with adapters in half precision and in float32 side by side."""
     (A, B, alpha), other = mixture(draw, 5, 8, (2, 5.0), (4, 6.0))
@@ -670,6 +718,13 @@ def test_numbers_as_they_are(compare, draw):
     compare.convert_kohya({**sd, **alphas}, NAMES)
 
 
+@check("convert_kohya", subject="The result of the second conversion")
+def test_the_file_stays(compare, draw):
+    """The file is not used up: converted a second time it says the same."""
+    modules = {NAMES[2]: (6, 8, 4, 2.0), NAMES[5]: (5, 7, 3, None)}
+    compare.play("converted_again", sd=file(draw, modules), module_names=NAMES)
+
+
 @check("convert_kohya", property=True)
 def test_parts_that_are_not_known(compare, draw):
     """A part that a LoRA does not have, and an adapter of another network, are refused with a ValueError."""
@@ -746,6 +801,17 @@ def test_half_precision_of_dora(compare, draw):
     compare.dora_linear(draw.normal(3, 8).to("float16"), *given.values(), 3.0, True)
     given = halved(dora(draw, 7, 6, 4), "bfloat16", "W", "b")
     compare.dora_linear(draw.normal(2, 2, 6).to("bfloat16"), *given.values(), 6.0, False)
+
+
+@check("dora_linear")
+def test_a_dora_that_leaves_little(compare, draw):
+    """Where large terms nearly cancel, the input's or the bias's, only the last rounding may lose digits."""
+    for dtype in ("float16", "bfloat16"):
+        compare.dora_linear(**opposed(draw, dtype), b=None, m=draw.uniform(3) + 4.0, alpha=3.0, rs=False)
+    # Rows of length √15, which bfloat16 has as 3.875: of 964 or so, which the bias takes away, that is a half.
+    x, W, b = draw.uniform(4, 15) * 0.5 + 64.0, ones(3, 15), ones(3) * -964.0
+    given = halved({"x": x, "W": W, "b": b}, "bfloat16", "x", "W", "b")
+    compare.dora_linear(**given, A=draw.normal(2, 15), B=zeros(3, 2), m=ones(3) * 3.875, alpha=3.0, rs=False)
 
 
 @check("dora_linear")

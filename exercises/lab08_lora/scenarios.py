@@ -85,13 +85,19 @@ def pretrained(kind="net", width=6, inner=10, dtype="float32", seed=0):
     return model if dtype == "float32" else model.to(getattr(torch, dtype))
 
 
-def adapters(seed, filled=True):
-    """Return a `make_ab`: float32 A and B that hang on the layer's name and sizes; B is zero where not `filled`."""
+def adapters(seed, filled=True, opposed=False):
+    """Return a `make_ab`: float32 A and B that hang on the layer's name and sizes; B is zero where not `filled`.
+
+    Where `opposed`, ranks nearly cancel, and what is left of them drowns where A or B is rounded.
+    """
 
     def make_ab(name, in_features, out_features, rank):
         generator = torch.Generator().manual_seed(seed + _crc32(name.encode()))
         A = torch.randn(rank, in_features, generator=generator) * 2 / in_features**0.5
         B = torch.randn(out_features, rank, generator=generator) / rank**0.5
+        if opposed:
+            A[1:] = A[:1] + 0.004 * A[1:]
+            B[:, 1:] = -B[:, :1] / (rank - 1)
         return A, B if filled else torch.zeros_like(B)
 
     return make_ab
@@ -103,10 +109,10 @@ def inject(student, model, targets, rank, alpha, make_ab):
         return student.inject_lora(model, list(targets), rank, alpha, make_ab)
 
 
-def as_injected(student, *, model, inputs, targets, rank, alpha, seed, filled=True):
+def as_injected(student, *, model, inputs, targets, rank, alpha, seed, filled=True, opposed=False):
     """Return what the model answers with its adapters in."""
     built = pretrained(**model)
-    inject(student, built, targets, rank, alpha, adapters(seed, filled))
+    inject(student, built, targets, rank, alpha, adapters(seed, filled, opposed))
     return answer(built, inputs)
 
 
@@ -207,6 +213,12 @@ def first_steps(student, *, W, x, target, r, alpha, seed, steps, lr):
             A -= lr * of_A
             B -= lr * of_B
     return log
+
+
+def converted_again(student, *, sd, module_names):
+    """Return what the second of two conversions of one file answers."""
+    student.convert_kohya(sd, module_names)
+    return student.convert_kohya(sd, module_names)
 
 
 def round_trip(student, *, W, A, B, alpha, times=1):

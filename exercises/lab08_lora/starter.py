@@ -1,8 +1,8 @@
 """Lab 08, LoRA: a small trainable change of chosen weight matrices, from one layer to files and mixtures.
 
 Read page.md first. Fill in each function and run `grade lab08`. Let each function stand by itself: one that calls
-another of yours also inherits its mistakes. Inputs stay the caller's: none is changed, except the model of
-`inject_lora`.
+another task's function also inherits its mistakes; small helpers of your own are welcome. Inputs stay the caller's:
+none is changed, except the model of `inject_lora`.
 
 Orientation, everywhere in this lab: A is (r, in), B is (out, r), the rank r is their shared size, and a weight
 W (out, in) changes by (α/r)·B·A.
@@ -42,6 +42,8 @@ def checkpoint_strength() -> dict[str, float]:
 
 def checkpoint_first_step() -> dict[str, tuple[str, ...]]:
     """A fresh adapter, A random and B zero, is trained by plain gradient descent. Predict which matrices move.
+
+    The loss is one that can still fall: its gradient with respect to the layer's output is not zero.
 
     Returns:
         {"first": those of "W", "A", "B" that are another matrix after the first step than before it,
@@ -86,13 +88,13 @@ def lora_linear(
 
         h = W·x + b + (α/r)·B·A·x        (Hu et al. 2022, equation 3)
 
-    For W = [2], b = [1], A = [[3], [1]] (rank 2), B = [[1, 2]], α = 4 and x = [1]: 2 + 1 + (4/2)·(1·3 + 2·1) = 13.
+    For W = [[2]], b = [1], A = [[3], [1]] (rank 2), B = [[1, 2]], α = 4 and x = [1]: 2 + 1 + (4/2)·(1·3 + 2·1) = 13.
 
     Args:
         x: (..., in) with any number of leading axes, or none. float32, float16 or bfloat16.
         W: (out, in), the pretrained weight, in the dtype of `x`.
         b: (out,), its bias, in the dtype of `x`; None: there is none.
-        A: (r, in), B: (out, r), in the dtype of `x` or in float32.
+        A: (r, in), B: (out, r), both in the dtype of `x` or both in float32.
         alpha: α. The scale is α/r.
 
     Returns:
@@ -114,11 +116,12 @@ def lora_init(
     Args:
         in_features, out_features: of the layer.
         r: the rank.
-        generator: a generator on the CPU. The numbers of A come from it, and from nowhere else; in which order you
-            take them is up to you.
+        generator: a generator on the CPU. The numbers of A come from it, and from nowhere else; how many you take and
+            in which order is up to you.
 
     Returns:
-        A (r, in_features), B (out_features, r), float32. Independent numbers: A has the rank min(r, in_features).
+        A (r, in_features), B (out_features, r), float32, plain tensors: whoever trains them asks for gradients. The
+        numbers are independent, so that A has the rank min(r, in_features).
     """
     raise NotImplementedError
 
@@ -133,26 +136,28 @@ def inject_lora(
     """Give every targeted nn.Linear of `model` a LoRA of its own, in place, and freeze everything else.
 
     A target t hits the layers whose dotted name in `model` is t, or ends with "." + t: "to_q" hits "attn1.to_q",
-    "proj" hits "net.0.proj" and not "proj_in" or "time_emb_proj", "net.2" hits "ff.net.2". Only nn.Linear is hit: a
+    "out" hits "attn.out" and not "out_norm" or "time_out", "net.2" hits "ff.net.2". Only nn.Linear is hit: a
     convolution of that name is left as it is.
 
     Afterwards the model answers as if each hit layer were `lora_linear` with scale alpha/rank. A layer without bias
-    works, too. Its pretrained layer is kept, not copied: whoever changes the weight or bias that the model had before
-    changes what it answers. Of `model.parameters()` exactly the As and Bs want a gradient. Every other parameter of
-    the model wants none, hit or not, bias or weight.
+    works as well. Its pretrained weight and bias stay the very parameters that they were, not copies: what is written
+    into them later shows in the model's answer. Of `model.parameters()` exactly the As and Bs want a gradient. Every
+    other parameter of the model wants none, hit or not, bias or weight.
 
     Args:
-        model: has no adapters yet. It is yours to change.
+        model: has no adapters yet, and is yours to change. Each of its layers stands in one place, under one name, and
+            its parent calls it and reads nothing else of it.
         targets: at least one. A target that hits no nn.Linear is refused with a ValueError, before anything in the
             model is changed.
         rank: r. alpha: α.
         make_ab: make_ab(name, in_features, out_features, rank) returns the A (rank, in) and B (out, rank) of one layer;
-            call it once for each layer that is hit, with its dotted name. They are float32, also for a bfloat16
-            model: the adapter's part is computed in float32 and rounded to the layer's own dtype.
+            call it once for each layer that is hit, in any order, with its dotted name. They are float32 and stay it,
+            also in a bfloat16 model, whose layers go on to answer in bfloat16. There you may round the whole sum, or
+            the adapter's part and then the sum. Whether these tensors learn or copies of them is up to you.
 
     Returns:
-        The dotted names of the layers that were hit, sorted. A layer that two targets hit has one adapter and is
-        named once. For the targets ["to_q", "to_v"] on one attention: ["attn.to_q", "attn.to_v"].
+        The dotted names of the layers that were hit, sorted as strings. A layer that two targets hit has one adapter
+        and is named once. For the targets ["to_q", "to_v"] on one attention: ["attn.to_q", "attn.to_v"].
     """
     raise NotImplementedError
 
@@ -163,10 +168,10 @@ def merge(W: torch.Tensor, A: torch.Tensor, B: torch.Tensor, alpha: float) -> to
     For W = [[1, 1]], A = [[1, 2]], B = [[3]], α = 2: [[1 + 2·3, 1 + 2·6]] = [[7, 13]].
 
     Args:
-        W: (out, in), or (out, in, k, ...) of a convolution with any number of kernel axes. float32, float16 or
-            bfloat16.
-        A: (r, in), or (r, in, k, ...): a convolution with W's kernel.
-        B: (out, r), or (out, r, 1, ...): a convolution of 1×1. A and B have W's dtype or float32.
+        W: (out, in), or (out, in, k, ...) of a convolution with any number of kernel axes and without groups. float32,
+            float16 or bfloat16.
+        A: (r, in), or (r, in, k, ...): a convolution with W's kernel. r may be 1.
+        B: (out, r), or (out, r, 1, ...): a convolution of 1×1. A and B both have W's dtype, or are both float32.
         alpha: α.
 
     Returns:
@@ -189,19 +194,20 @@ def combine_adapters(
     adapters: list[tuple[torch.Tensor, torch.Tensor, float | None]],
     weights: list[float],
 ) -> torch.Tensor:
-    """Return what a linear layer answers with several adapters at once, each with a weight of its own.
+    """Return what a linear layer without bias answers with several adapters at once, each with a weight of its own.
 
         h = W·x + Σ_i w_i·(α_i/r_i)·B_i·A_i·x
 
-    For W = [2], x = [1], adapters (A = [3], B = [1], α = 2) and (A = [[1], [1]], B = [[1, 1]], α = 1) with the weights
-    0.5 and −1: 2 + 0.5·2·3 − 1·(1/2)·2 = 4.
+    For W = [[2]], x = [1], adapters (A = [[3]], B = [[1]], α = 2) and (A = [[1], [1]], B = [[1, 1]], α = 1) with the
+    weights 0.5 and −1: 2 + 0.5·2·3 − 1·(1/2)·2 = 4.
 
     Args:
-        x: (..., in), float32, float16 or bfloat16.
+        x: (..., in) with any number of leading axes, or none. float32, float16 or bfloat16.
         W: (out, in), in the dtype of `x`.
-        adapters: (A_i, B_i, α_i) each, with ranks of their own; A_i, B_i in the dtype of `x` or in float32. α_i is None
-            where the file gave none: then that adapter's scale is 1, before its weight. The list may be empty.
-        weights: w_i, as many as adapters, of any sign and sum; else a ValueError.
+        adapters: (A_i, B_i, α_i) each, with ranks of their own; A_i and B_i both in the dtype of `x` or both in
+            float32. α_i is a number, 0 for an adapter that adds nothing, or None where the file gave none: then that
+            adapter's scale is 1, before its weight. The list may be empty.
+        weights: w_i, of any sign and sum, one for each adapter; another number of them is refused with a ValueError.
 
     Returns:
         (..., out), dtype of `x`. Compute in float32 and round once, at the end.
@@ -212,21 +218,21 @@ def combine_adapters(
 def convert_kohya(
     sd: dict[str, torch.Tensor], module_names: list[str]
 ) -> dict[str, dict[str, torch.Tensor] | dict[str, float]]:
-    """Rename the UNet adapter of a kohya-ss file to what diffusers and PEFT read, and collect each module's α.
+    """Rename a kohya-ss file with a UNet's adapter to what diffusers and PEFT read, and collect each module's α.
 
     For the module "mid.to_q" a file has "lora_unet_mid_to_q.lora_down.weight" (r, in),
-    "lora_unet_mid_to_q.lora_up.weight" (out, r) and mostly "lora_unet_mid_to_q.alpha", a tensor of one number. They
-    become "unet.mid.to_q.lora_A.weight" and "unet.mid.to_q.lora_B.weight", and α goes under "unet.mid.to_q.alpha".
-    Without an alpha entry α is the module's own rank, so that its scale is 1.
+    "lora_unet_mid_to_q.lora_up.weight" (out, r) and mostly "lora_unet_mid_to_q.alpha", one number in a tensor of no
+    axes or of one. They become "unet.mid.to_q.lora_A.weight" and "unet.mid.to_q.lora_B.weight", and α goes under
+    "unet.mid.to_q.alpha". Without an alpha entry α is the module's own rank, so that its scale is 1.
 
     Args:
         sd: the file, in any order. Adapters of convolutions have four axes.
-        module_names: the dotted names of the UNet's modules, adapted or not; no two are the same with "_" for ".".
-            Any key that is not one of these modules' three is refused with a ValueError, and so is a module that lacks
-            one of its two matrices.
+        module_names: the dotted names of the UNet's modules, adapted or not, a parent's beside its children's; no two
+            are the same with "_" for ".". Any key of the file that is not one of these modules' three is refused with
+            a ValueError, another network's as well, and so is a module of which the file lacks a matrix, or both.
 
     Returns:
-        {"weights": new name -> the tensor as it is in the file, same numbers, shape and dtype;
+        {"weights": new name -> the tensor as it is in the file, or a copy: same numbers, shape and dtype;
          "alphas": new name -> α as a float}.
     """
     raise NotImplementedError
@@ -246,14 +252,14 @@ def dora_linear(
 
         V = W + s·B·A        h = (m/‖V‖)·V·x + b        (Liu et al. 2024, equation 5)
 
-    ‖V‖ is the Euclidean norm of each *row* of V, one number an output; m_j/‖V_j‖ multiplies row j.
+    ‖V‖ is the Euclidean norm of each *row* of V, one number an output, never 0; m_j/‖V_j‖ multiplies row j.
     For W = [[3, 0]], A = [[0, 2]], B = [[1]], α = 2 (so V = [[3, 4]], norm 5), m = [10], x = [1, 1], b = [1]:
     10/5·(3 + 4) + 1 = 15.
 
     Args:
-        x: (..., in), float32, float16 or bfloat16.
+        x: (..., in) with any number of leading axes, or none. float32, float16 or bfloat16.
         W: (out, in) and b: (out,) or None, in the dtype of `x`.
-        A: (r, in), B: (out, r), m: (out,), in the dtype of `x` or in float32.
+        A: (r, in), B: (out, r), m: (out,), all three in the dtype of `x` or all in float32.
         alpha: α.
         rs: False: s = α/r. True: s = α/√r, rank-stabilised.
 

@@ -53,42 +53,67 @@ def fill(model, seed):
     return model.eval()
 
 
-def encoder(channels, context_dim, widths, layers):
-    """Return what UNet and ControlNet share: the last of several levels reads no condition, as in Stable Diffusion."""
-    levels = len(widths)
+def reading(widths, attends):
+    """Return how many levels read the condition: all but the last of several, as in Stable Diffusion, or none.
+
+    The mid block reads it in either case. A loop is told by that alone, and a network that reads it there only is fast.
+    """
+    return max(len(widths) - 1, 1) if attends else 0
+
+
+def encoder(channels, context_dim, widths, layers, attends):
+    """Return what UNet and ControlNet share."""
+    count = reading(widths, attends)
     return {
         "in_channels": channels,
         "layers_per_block": layers,
         "block_out_channels": tuple(widths),
-        "down_block_types": ("CrossAttnDownBlock2D",) * max(levels - 1, 1) + ("DownBlock2D",) * (levels > 1),
+        "down_block_types": ("CrossAttnDownBlock2D",) * count + ("DownBlock2D",) * (len(widths) - count),
         "norm_num_groups": 4,
         "cross_attention_dim": context_dim,
         "attention_head_dim": 4,
     }
 
 
-def build_unet(channels, context_dim, widths=(8,), layers=1, seed=0, trainable=False):
+def build_unet(channels, context_dim, widths=(8,), layers=1, seed=0, attends=True):
     """Build a small UNet2DConditionModel with a level for each of `widths`."""
-    levels = len(widths)
-    up = ("UpBlock2D",) * (levels > 1) + ("CrossAttnUpBlock2D",) * max(levels - 1, 1)
+    count = reading(widths, attends)
     with torch.random.fork_rng(devices=[]):
         unet = UNet2DConditionModel(
-            sample_size=8, out_channels=channels, up_block_types=up, **encoder(channels, context_dim, widths, layers)
+            sample_size=8,
+            out_channels=channels,
+            up_block_types=("UpBlock2D",) * (len(widths) - count) + ("CrossAttnUpBlock2D",) * count,
+            **encoder(channels, context_dim, widths, layers, attends),
         )
-    return fill(unet, seed).requires_grad_(trainable)
+    return fill(unet, seed).requires_grad_(False)
 
 
-def build_controlnet(channels, context_dim, widths=(8,), layers=1, seed=1, trainable=False):
+def build_controlnet(channels, context_dim, widths=(8,), layers=1, seed=1, attends=True):
     """Build the ControlNet of such a UNet; its control image has twice the height and width of the latents."""
     with torch.random.fork_rng(devices=[]):
         controlnet = ControlNetModel(
-            conditioning_embedding_out_channels=(4, 8), **encoder(channels, context_dim, widths, layers)
+            conditioning_embedding_out_channels=(4, 8), **encoder(channels, context_dim, widths, layers, attends)
         )
-    return fill(controlnet, seed).requires_grad_(trainable)
+    return fill(controlnet, seed).requires_grad_(False)
 
 
-# A witnessed model is only ever called, so one of each serves all plays of its process. Building is slower than a call.
-make_unet, make_controlnet = cache(build_unet), cache(build_controlnet)
+@cache
+def kept(build, number, **size):
+    """Return the one model of its kind, number and size. Each play fills it anew: building one is ten times as slow."""
+    return build(**size)
+
+
+# Witnessed models are only ever called, by one play at a time. `number` tells apart what one play has of one kind.
+
+
+def make_unet(seed, trainable=False, **size):
+    """Return the UNet of this size, filled from `seed`."""
+    return fill(kept(build_unet, 1, **size), seed).requires_grad_(trainable)
+
+
+def make_controlnet(seed, number=1, trainable=False, **size):
+    """Return a ControlNet of this size, filled from `seed`."""
+    return fill(kept(build_controlnet, number, **size), seed).requires_grad_(trainable)
 
 
 def reached(value, weight, leaves):
@@ -107,6 +132,12 @@ def residual_gradients(student, *, feats, mid, zero_convs, zero_mid, scale, gues
     said = student.control_residuals(leaves[:count], leaves[count], convs[:-1], convs[-1], scale, guess)
     total = sum((residual**2).sum() for residual in [*said["down"], said["mid"]])
     return reached(total, 1.0, leaves)
+
+
+def handed_over_again(student, **given):
+    """Return the residuals of a second call with the same lists."""
+    student.control_residuals(**given)
+    return student.control_residuals(**given)
 
 
 class TheTaskItself(RuntimeError):
@@ -129,22 +160,21 @@ def fenced():
             setattr(UNet2DConditionModel, name, method)
 
 
-@cache
-def unet_of(channels, context_dim, widths, layers):
-    """Return one UNet of each size, which every play fills anew."""
-    return build_unet(channels, context_dim, widths, layers)
+def filled(x, ctx, widths, layers, seed):
+    """Return the UNet for these inputs, filled from `seed`."""
+    return make_unet(seed, channels=x.shape[1], context_dim=ctx.shape[-1], widths=widths, layers=layers)
 
 
 def controlled(student, *, x, t, ctx, down_res, mid_res, widths, layers, seed=0, times=1):
     """Return the predictions of `times` calls with the same inputs, of a UNet that is filled from `seed`."""
-    unet = fill(unet_of(x.shape[1], ctx.shape[-1], widths, layers), seed)
+    unet = filled(x, ctx, widths, layers, seed)
     with fenced(), torch.no_grad():
         return [student.unet_with_control(unet, x, t, ctx, down_res, mid_res) for _ in range(times)]
 
 
 def controlled_gradients(student, *, x, t, ctx, down_res, mid_res, weight, widths, layers, seed=0):
     """Return the gradient of a weighted sum of the prediction in every residual: what a ControlNet is trained with."""
-    unet = fill(unet_of(x.shape[1], ctx.shape[-1], widths, layers), seed)
+    unet = filled(x, ctx, widths, layers, seed)
     leaves = [one.clone().requires_grad_() for one in [*down_res, mid_res]]
     with fenced():
         prediction = student.unet_with_control(unet, x, t, ctx, leaves[:-1], leaves[-1])

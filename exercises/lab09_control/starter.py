@@ -1,8 +1,8 @@
 """Lab 09, ControlNet and IP-Adapter: structure through residuals, a reference picture through attention.
 
 Read page.md first. Fill in each function and run `grade lab09`. Let each function stand by itself: one that calls
-another of yours also inherits its mistakes. Inputs stay the caller's: no tensor, list or dict is changed. All floats
-are float32 unless a line says otherwise.
+another task's function also inherits its mistakes; small helpers of your own are welcome. Inputs stay the caller's: no
+tensor, list or dict is changed. All floats are float32 unless a line says otherwise.
 """
 
 import torch
@@ -54,8 +54,9 @@ def checkpoint_evaluations() -> dict[str, int]:
 def checkpoint_zero_conv() -> tuple[str, ...]:
     """Predict which parameters have a gradient other than zero in the very first training step of a ControlNet.
 
-    Its zero convolutions begin with weight and bias at 0; everything else does not. "weight", "bias": of the zero
-    convolutions. "branch": of the copied encoder before them. "hint": of the layers that read the control image.
+    The zero convolutions through which it hands its residuals over begin with weight and bias at 0; take everything
+    before them, and the gradient that arrives from behind, for not zero. "weight", "bias": of these zero convolutions.
+    "branch": of the copied encoder before them. "hint": of the layers that read the control image.
 
     Returns:
         Those of the four whose gradient is not zero, in the order above.
@@ -101,15 +102,16 @@ def control_residuals(
 
         r_j = scale · w_j · (W_j * h_j + b_j)        * is a convolution of kernel 1
 
-    Without guess mode every w_j is 1. In guess mode, n down features and the mid have n + 1 weights in this order,
-    which rise from 0.1 to 1 in equal ratios: torch.logspace(-1, 0, n + 1). For n = 2: 0.1, 0.316, 1. With one channel,
-    h = 3, W = 2, b = 1, scale 0.5 and no guess mode: r = 0.5·(2·3 + 1) = 3.5.
+    Without guess mode every w_j is 1. In guess mode, n down features h_0 … h_(n−1) and the mid, h_n, have n + 1 weights
+    in this order, which rise from 0.1 to 1 in equal ratios: torch.logspace(-1, 0, n + 1). For n = 2: 0.1, 0.316, 1.
+    With one channel, h = 3, W = 2, b = 1, scale 0.5 and no guess mode: r = 0.5·(2·3 + 1) = 3.5.
 
     Args:
-        feats: h_1 … h_n, each (B, C_j, h_j, w_j), float32 or bfloat16, all the same; from conv_in to the last layer.
-        mid: (B, C, h, w), of the mid block.
+        feats: h_0 … h_(n−1), at least one, each (B, C_j, height_j, width_j), all float32 or all bfloat16; from conv_in
+            to the last layer.
+        mid: h_n, (B, C, height, width), of the mid block.
         zero_convs: (W_j, b_j) for each of `feats`: (C_j, C_j, 1, 1) and (C_j,), in the dtype of `feats`. Another number
-            of them is refused with a ValueError.
+            of them, too few or too many, is refused with a ValueError.
         zero_mid: the same for `mid`.
         scale: the conditioning scale; 0 gives zeros.
         guess: whether guess mode is on.
@@ -149,16 +151,17 @@ def unet_with_control(
     read (11, 22); a mid block that turns 3 into 5, with the residual 30, is left with 35.
 
     Args:
-        unet: a UNet2DConditionModel of one to three levels, with a mid block. Calling it raises: that is the task.
+        unet: a UNet2DConditionModel of one to three levels, whose mid block reads ctx. Calling it raises: that is the
+            task.
         x: (B, C, h, w), any sizes that the levels can halve, also unevenly.
         t: one timestep for the whole batch, an int or a tensor of no axes; or (B,), one for each sample.
         ctx: (B, L, D), what the cross-attention reads.
-        down_res: a list of residuals, one for each skip, in the order in which the skips come up. A list of another
-            length is refused with a ValueError.
+        down_res: a list of residuals, one for each skip, in the order in which the encoder leaves the skips, conv_in's
+            first. A list of another length is refused with a ValueError.
         mid_res: the residual of the mid block.
 
     Returns:
-        The prediction, of the shape of `x`. Gradients flow to the residuals. The lists stay as they are.
+        The prediction, of the shape of `x`. Gradients flow to the residuals. The list stays as it is.
     """
     raise NotImplementedError
 
@@ -168,7 +171,8 @@ def control_window(n: int, start: float, end: float) -> list[float]:
 
     Step i, from 0 for the noisiest, takes the loop from the fraction i/n to (i + 1)/n. It counts where all of that
     lies within [start, end], ends included. With n = 4 and the window 0.2 to 0.75: step 0 begins too early, steps 1
-    and 2 count, step 3 ends too late: [0.0, 1.0, 1.0, 0.0].
+    and 2 count, step 3 ends too late: [0.0, 1.0, 1.0, 0.0]. An edge lies on a step's begin or end exactly, or clearly
+    beside it: no case hangs on how i/n is rounded.
 
     Args:
         n: number of steps, at least 1.
@@ -195,12 +199,14 @@ def multi_control(
     scales have the joint mid residual 7.
 
     Args:
-        nets: one to three ControlNetModels of the same shape, whose calls are counted. Each may be called 3 times.
+        nets: one to three ControlNetModels of the same shape, whose calls are counted; each is stopped after 3 calls.
+            What a net answers is yours to change.
         x: (B, C, h, w), what all of them read.
         t: the timestep, a tensor of no axes.
         ctx: (B, L, D).
         hints: one control image a net, (B, 3, H, W).
-        scales: one conditioning scale a net. 0 changes nothing.
+        scales: one conditioning scale a net, of any sign. A net at scale 0 adds nothing and need not be asked; where
+            all scales are 0 the residuals are zeros.
 
     Hints, scales and nets are as many as each other; anything else is refused with a ValueError.
 
@@ -227,8 +233,9 @@ def control_loop(
 ) -> torch.Tensor:
     """Turn noise into latents under a control image, the way StableDiffusionControlNetPipeline does.
 
-    As in lab 06 the scheduler comes without timesteps and the noise at unit variance, and the code has to work with
-    every scheduler. In each step:
+    As in lab 06 the scheduler comes without timesteps (`set_timesteps`) and the noise at unit variance: after that call
+    `init_noise_sigma` says how large the scheduler wants it. The code has to work with every scheduler that has these
+    two and `scale_model_input`. In each step, with t as `scheduler.timesteps` lists it:
 
     1. Both networks are given the latents as the scheduler's `scale_model_input` makes them.
     2. The ControlNet answers with residuals, `controlnet(sample, t, encoder_hidden_states=..., controlnet_cond=...,
@@ -236,25 +243,26 @@ def control_loop(
     3. The UNet takes them in, `unet(sample, t, encoder_hidden_states=..., down_block_additional_residuals=...,
        mid_block_additional_residual=...)`; it answers with `.sample`.
     4. Guidance, where `guidance_scale > 1`: eps~ = eps_uncond + guidance_scale·(eps_cond − eps_uncond). Then the UNet
-       is called once a step, with both conditions as one batch of 2B, and so is the ControlNet; otherwise both are
-       given B rows with `cond`.
+       is called once a step, with both conditions as one batch of 2B, one half after the other, and so is the
+       ControlNet; otherwise both are given B rows with `cond`.
 
     Guess mode under guidance: the ControlNet is given the B conditional rows alone, and the unconditional rows of the
     UNet get residuals of 0. Without guidance guess mode changes only what the ControlNet is told.
 
     Window: with n = len(scheduler.timesteps), step i is controlled where i/n ≥ start and (i + 1)/n ≤ end. In the other
-    steps the residuals count nothing; ask the ControlNet with a scale of 0, as diffusers does, or do not ask it. With
-    n = 4 and the window 0 to 0.5: steps 0 and 1.
+    steps the residuals count nothing: ask the ControlNet with a scale of 0, as diffusers does, or do not ask it and
+    call the UNet without residuals. With n = 4 and the window 0 to 0.5: steps 0 and 1.
 
     Args:
-        unet, controlnet: a UNet2DConditionModel and its ControlNetModel; each is stopped after 20 calls.
-        scheduler: one of diffusers' schedulers.
+        unet, controlnet: a UNet2DConditionModel and its ControlNetModel, whose calls are counted; each is stopped after
+            20 calls, which is more than any right loop here needs.
+        scheduler: one of diffusers' schedulers, that draws no noise of its own. Its timesteps and state are yours.
         noise: (B, C, h, w), standard normal.
         cond, uncond: (B, L, D), embeddings of the prompts and of the empty or negative ones.
         hint: (B, 3, H, W), one control image a picture.
         guidance_scale: diffusers' scale; 1 means no guidance.
         scale: the conditioning scale within the window.
-        start, end: the window.
+        start, end: the window, 0 ≤ start < end ≤ 1; you need not check that here.
         steps: number of inference steps.
         guess: whether guess mode is on.
 
@@ -290,7 +298,7 @@ def ip_adapter_attention(
         scale: 0 gives the plain cross-attention to the text.
 
     Returns:
-        y: (B, N, D). Gradients flow to all inputs.
+        y: (B, N, D). Gradients flow to all inputs; at scale 0 the image's may be zeros or missing.
     """
     raise NotImplementedError
 
@@ -313,7 +321,7 @@ def control_overhead(
     Args:
         unet: "params", number of parameters, and "flops", floating-point operations for one row.
         control: the same of the ControlNet, as measured; do not derive it from the UNet's.
-        steps: number of steps n.
+        steps: number of steps n, of a scheduler that looks once a step.
         window: (start, end); step i is controlled where i/n ≥ start and (i + 1)/n ≤ end.
         cfg: whether guidance is on.
         guess: whether guess mode is on.

@@ -82,10 +82,27 @@ class WideDecoder(nn.Module):
         return self.last(torch.tanh(x))
 
 
-def make_decoder(channels: int, f: int, seed: int, dtype: torch.dtype = torch.float32) -> nn.Module:
+class Rounded(nn.Module):
+    """A decoder whose pictures have another dtype than its latents, as of a VAE that is run wider than the rest."""
+
+    def __init__(self, decoder: nn.Module, dtype: torch.dtype) -> None:
+        """Take the decoder, and the dtype of its pictures."""
+        super().__init__()
+        self.decoder = decoder
+        self.dtype = dtype
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Decode."""
+        return self.decoder(z).to(self.dtype)
+
+
+def make_decoder(
+    channels: int, f: int, seed: int, dtype: torch.dtype = torch.float32, pictures: torch.dtype | None = None
+) -> nn.Module:
     """Build a decoder; the grader sees its calls. Its parameters are trainable, as a loaded model's are."""
     with torch.random.fork_rng(devices=[]):
-        return TinyDecoder(channels, f, 8, seed).to(dtype)
+        decoder = TinyDecoder(channels, f, 8, seed).to(dtype)
+    return decoder if pictures is None else Rounded(decoder, pictures)
 
 
 def sliced(student, *, decode, z):
@@ -163,6 +180,24 @@ def offloaded(student, *, machine, components, runs, x, frees=1):
     return ends
 
 
+def two_pipelines(student, *, machine, other, components, first, second, x):
+    """Arrange two pipelines whose components have the same names, and run one while the other still holds its last.
+
+    The answer is what each run ends with.
+    """
+    ends, frees = [], []
+    for one, run in ((machine, first), (other, second)):
+        modules = {name: Component(one, name) for name in components}
+        frees.append(student.model_offload_hooks(modules, partial(one, "move")))
+        y = x
+        for name in run:
+            y = modules[name](y)
+        ends.append(y)
+    for free in frees:
+        free()
+    return ends
+
+
 # Training through blocks
 
 
@@ -209,6 +244,17 @@ def trained(student, *, x, cond, weight, seg, depth, dropout, seed, frozen=False
     return {"x": leaf.grad, "parameters": gradients, "next": _rand(())}
 
 
+def conditioned(student, *, x, cond, weight, seg, depth, seed, frozen=False):
+    """Run forward and backward where the condition asks for a gradient, as behind a projection that is trained.
+
+    `frozen`: nothing else asks for one.
+    """
+    blocks = make_blocks(depth, x.shape[-1], 12, 0.0, seed).requires_grad_(not frozen)
+    leaf = cond.clone().requires_grad_()
+    _autograd((student.checkpointed_forward(blocks, x, leaf, seg) * weight).sum())
+    return leaf.grad
+
+
 def trained_long(student, *, x, cond, seg, depth, seed, hidden):
     """Run forward and backward through many blocks, whose activations the kernel counts; the answer is x's gradient."""
     blocks = make_blocks(depth, x.shape[-1], hidden, 0.0, seed)
@@ -246,6 +292,7 @@ class Pointwise(nn.Module):
         self.weight = nn.Parameter(weight.clone())
         self.register_buffer("mean", mean.clone())
         self.register_buffer("steps", torch.tensor(7))
+        self.register_buffer("table", torch.linspace(0, 1, 5), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return y, in the dtype of the weights."""
@@ -253,10 +300,11 @@ class Pointwise(nn.Module):
 
 
 def reported(student, *, x, weight, mean, dtype, min_psnr):
-    """The report, and the model's weights and buffers as they are afterwards."""
+    """The report, and the model's weights, buffers and mode as they are afterwards."""
     model = Pointwise(weight, mean)
     report = student.precision_report(model, x, dtype, min_psnr)
-    return {"report": report, "weight": model.weight, "mean": model.mean, "steps": model.steps}
+    left = {"weight": model.weight, "mean": model.mean, "steps": model.steps, "table": model.table}
+    return {"report": report, **left, "mode": "training" if model.training else "evaluation"}
 
 
 # Caching over steps

@@ -6,8 +6,11 @@ import contextlib
 import hashlib
 import json
 import multiprocessing
+import multiprocessing.connection
 import multiprocessing.util
+import os
 import signal
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -28,8 +31,17 @@ _runner: Runner | None = None  # of this process, where it is one of the pool's
 def _open(root: Path, lab_id: str) -> None:
     global _runner
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
     _runner = Runner(root, lab_id)
     multiprocessing.util.Finalize(None, _runner.close, exitpriority=10)  # atexit is not for the pool's processes
+
+
+def _end_with_the_parent() -> None:
+    """Wait for the end of the process that started this one; killed, it cannot tell its pool to stop."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    multiprocessing.connection.wait([parent.sentinel])
+    os._exit(1)
 
 
 def _run(spec: Spec) -> Trial:

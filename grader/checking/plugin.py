@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from _pytest.runner import runtestprotocol
 
+from grader.checking.calls import Call
 from grader.checking.keeps import keeps
 from grader.checking.proxy import Compare, Mismatch, Reference, Student, StudentError, room
 from grader.checking.repeat import Led, sentence, settle
@@ -28,6 +29,14 @@ from grader.submission import Submission
 
 ANOTHER_FORM = "What your code returns has not the form that is asked for: the check cannot read it."
 MOST_SPARED = 3  # checks of a file that pass though they failed first: chance ends a process now and then, not always
+LOST = (
+    "Not run: your process ended in an earlier check, and a new one ends on calls that were answered before. "
+    "Mend what ends it first."
+)
+LOST_LONG = (
+    "Not run: your process ended in an earlier check, and taking a new one through the same calls took all the time "
+    "there is for it. Mend what ends it first."
+)
 MAX_CODE = 200  # characters of a line that are quoted
 
 
@@ -128,6 +137,7 @@ class Sitting:
         self._chosen: list[pytest.Function] = []
         self._exception: BaseException | None = None
         self._spared = 0
+        self._before_the_end: Sequence[Call] = ()  # what the last process that ended had been asked before that check
 
     # -- what pytest is told
 
@@ -224,11 +234,16 @@ class Sitting:
                 self.fault = error
                 return "ended"
 
+        if self.bench.trusted_cpu_s is not None:
+            return run()
+        lost = self._lost(mark.task)
+        if lost is not None:
+            return lost
         trail = self.bench.trail if self.bench.has_worker else ()
         first = run()
-        if first.outcome in ("passed", "grader_error") or self.bench.trusted_cpu_s is not None:
-            return first
-        if not self._can_repeat(self.bench.budget(mark.task)):
+        if first.outcome in ("crashed", "timed_out"):  # who spends a task's time has lost that task, and no more
+            self._before_the_end = trail if first.outcome == "crashed" else ()
+        if first.outcome in ("passed", "grader_error") or not self._can_repeat(self.bench.budget(mark.task)):
             return first
         verdict = settle(first, fresh, lead, run)
         if verdict.keeps and not trail:  # it was called first three times
@@ -243,6 +258,23 @@ class Sitting:
         if verdict.keeps:
             verdict.message = sentence(kept)
         return verdict
+
+    def _lost(self, task: str) -> Verdict | None:
+        """Take a new process to where the one was that ended: by ending, code forgets nothing that it had kept.
+
+        Return a verdict where that cannot be done.
+        """
+        if self.bench.has_worker or not self._before_the_end:
+            return None
+        trail = self._before_the_end
+        try:
+            led = self.bench.lead(trail, task)
+            if led == "ended":  # something else may have ended it
+                led = self.bench.lead(trail, task)
+        except GraderError as error:
+            self.fault = error
+            return Verdict("grader_error", OUR_FAULT)
+        return None if led == "done" else Verdict("crashed", LOST if led == "ended" else LOST_LONG)
 
     def _is_right_when_called_first(self, task: str) -> bool:
         """Tell whether the call that failed the check, after others of the same check, is right in a fresh worker.

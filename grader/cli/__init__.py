@@ -8,6 +8,7 @@ import re
 import sys
 import tempfile
 import traceback
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import click
 
 from grader import __version__
 from grader.errors import CourseError, GraderError
+from grader.text import clean_line
 
 # command -> (module, what it is for)
 COMMANDS = {
@@ -33,6 +35,8 @@ COMMANDS = {
     "who": ("term", "Say who a pseudonym is, or everybody; names are shown."),
     "diff": ("instructor", "Say whose score moves between two gradings, and by which check."),
     "export": ("export", "Fill in a gradebook of Canvas or Moodle, write feedback and Gradescope results."),
+    "ci": ("ci", "Grade what a pull request touches: summary, annotations, JUnit, JSON, pages."),
+    "comment": ("ci", "Write a pull request's comment from what `grade ci` left; runs nothing."),
     "merge": ("term", "Join sections of a class that were graded in folders of their own."),
     "term": ("term", "Join the labs of a term: one gradebook, one page."),
     "audit": ("author", "Prove that a lab's checks reject wrong code and accept right code."),
@@ -104,6 +108,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a character shows a question mark, not an error.
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # what numpy thinks of a student's numbers is nobody's to read
     try:
         code: Any = grade.main(standalone_mode=False)
     except click.exceptions.Exit as exit_:
@@ -120,7 +126,9 @@ def main() -> None:
     except BrokenPipeError:
         code = 0
     except Exception as error:
-        click.echo(f"grade: a bug of ours, not yours ({type(error).__name__}: {error}). {_keep(error)}", err=True)
+        # On one line: a job's log takes what begins a line for a command, and the text may be a student's.
+        says = clean_line(f"{type(error).__name__}: {error}")
+        click.echo(f"grade: a bug of ours, not yours ({says}). {_keep(error)}", err=True)
         code = 70
     sys.exit(code if isinstance(code, int) else 0)
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from grader.cli.student import course_option, open_course, write_asked
+from grader.cli.student import course_option, open_course, refuse_broken_code
+from grader.cli.written import write_asked
 from grader.errors import UsageError
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def audit_command(
     from grader.authoring.audit import audit
 
     course = open_course(course_dir)
-    labs = [course.lab(name) for name in lab_ids] or list(course.labs)
+    labs = [course.lab(name) for name in lab_ids or [lab.id for lab in course.labs]]
     if tasks and len(labs) != 1:
         raise UsageError("--task goes with one LAB: grade audit lab02 --task ddim_step")
     for task in tasks:
@@ -115,6 +116,7 @@ def new_command(lab_id: str, title: str | None, course_dir: str | None) -> None:
     from grader.authoring.new import new
 
     course = open_course(course_dir)
+    refuse_broken_code(course)
     for path in new(course, lab_id, title):
         click.echo(f"wrote {path.relative_to(course.root)}")
     click.echo(f"Next: grade audit {lab_id}. Then replace the task by yours; docs/authors.md says how.")
@@ -153,8 +155,7 @@ def release_command(
     from grader.cli import desk
 
     course = open_course(course_dir)
-    for lab in course.labs:
-        lab.refuse_broken_code()
+    refuse_broken_code(course)
     with _steps() as tell:
         released = release(
             course, target, tell, wheels=wheels, repository=repository, updates=updates, kept=desk.folder("release")

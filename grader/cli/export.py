@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -159,15 +158,19 @@ def _page_of(folder: Path) -> Callable[[Row], bytes]:
 
 
 def _write_results(target: Path, row: Row) -> None:
-    from grader.cohort.gradebooks import gradescope
+    from grader.cohort.gradebooks import adjustments
+    from grader.reports.formats import in_json
+    from grader.reports.gradescope import results
+    from grader.reports.told import Graded
 
     # A submission's name was chosen by others; it is a folder's name here, never a path.
     name = re.sub(r"[/\\]|\A\.+", "_", row.submission)
     if len(name.encode()) > MAX_NAME:
         name = f"{name[:40]}-{row.student}"
     outputs.folder(target)
-    text = json.dumps(gradescope(row), ensure_ascii=False, indent=1)
-    outputs.write(outputs.folder(target / name) / "results.json", text + "\n")
+    graded = Graded.of(row.model_copy(update={"submission": row.digest}), row.filename)
+    text = in_json(results([graded], row.final, adjustments(row)))
+    outputs.write(outputs.folder(target / name) / "results.json", text)
 
 
 def _write(path: Path, data: bytes) -> None:

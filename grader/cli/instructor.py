@@ -9,6 +9,7 @@ import shutil
 import statistics
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
@@ -38,6 +39,7 @@ LAYOUTS = ["auto", "folders", "canvas", "moodle", "gradescope", "brightspace", "
 STORE_FILE = "results.sqlite"
 SLOW_FILE = ".slow.json"  # what took too long to look through, so that it does so once
 SHOWN = 8  # lines of what needs attention, and pseudonyms in one
+LINE = 100  # characters of what the last line says of the first of them
 
 
 @click.command("cohort")
@@ -120,7 +122,8 @@ def cohort_command(
     if dry_run:
         with tempfile.TemporaryDirectory() as folder, Sources() as sources:
             key = _key_copy(folder, target)
-            found = find(submissions, lab, key_path=key, sources=sources, **options)
+            slow = _slow(target) if target is not None else {}
+            found = find(submissions, lab, key_path=key, sources=sources, slow=slow, **options)
             check_items(resolved(adjustments, read_key(key), found), lab.id, tasks)
             _show_mapping(found, read_key(key))
         return
@@ -155,6 +158,10 @@ def cohort_command(
             found = _with_others(found, before, kept_rows, chosen)
         again = {row.student: row for row in before.rows if row.student in chosen} if before and chosen else {}
         click.echo(_found_line(found, read_key(key)), err=True)
+        if before is not None:
+            _say_what_is_dropped(
+                [row for row in before.rows if row.student not in kept_rows], decided, adjustments.late
+            )
         if course.seed == EXAMPLE:
             click.echo(f"note: {WARNING}", err=True)
         code = _grade(
@@ -270,10 +277,25 @@ def _left_alone(
             or ((line := key.students.get(student)) and is_about(word, [line.identity, *line.also], line.people))
         ]
         if len(fits) != 1:
-            says = f"fits {' and '.join(fits[:3])}" if fits else "fits nobody here; `grade who` lists everybody"
-            raise UsageError(f"--only {word} {says}.")
+            nobody = f"is no pseudonym, number or address of anybody here; `grade who {target}` lists everybody"
+            says = f"fits {' and '.join(fits[:3])}" if fits else nobody
+            raise UsageError(f"--only {word!r} {says}.")
         chosen += fits
     return {student: row for student, row in rows.items() if student not in chosen}, chosen
+
+
+def _say_what_is_dropped(
+    rows: Sequence[Row], decided: Mapping[str, Sequence[Override]], policy: LatePolicy | None
+) -> None:
+    """Say which decisions stand in OUT and are not in this run: nothing that a person decided goes without a word."""
+    staff = [
+        row.student for row in rows if row.student not in decided and any(a.by == "staff" for a in row.adjustments)
+    ]
+    late = [row.student for row in rows if policy is None and any(a.by == "late policy" for a in row.adjustments)]
+    for students, what in ((staff, "what staff decided"), (late, "the late policy")):
+        if students:
+            who = " ".join(students[:SHOWN]) + (" ..." if len(students) > SHOWN else "")
+            click.echo(f"! {what} counted here before and is not in this run; --adjust keeps it: {who}", err=True)
 
 
 def _with_others(found: Found, before: CohortResult, rows: Mapping[str, Row], chosen: Collection[str] | None) -> Found:
@@ -289,14 +311,16 @@ def _with_others(found: Found, before: CohortResult, rows: Mapping[str, Row], ch
 
 
 def _found_line(found: Found, key: Key) -> str:
-    parts = [f"found {len(found.entries)} submissions ({found.layout})", *found.notes]
+    many = "" if len(found.entries) == 1 else "s"
+    parts = [f"found {len(found.entries)} submission{many} ({found.layout})", *found.notes]
     if found.unmatched:
         shown = [f"{one} {_called(key, one)}".strip() for one in found.unmatched[:10]]
         if not sys.stderr.isatty():  # names are for the grader's eyes: not for a log that is handed on
             shown = found.unmatched[:10]
-        parts.append(f"{len(found.unmatched)} on the roster are missing: {', '.join(shown)}")
+        more = ", ..." if len(found.unmatched) > len(shown) else ""
+        parts.append(f"missing: {len(found.unmatched)} of the roster ({', '.join(shown)}{more})")
     if found.ignored:
-        parts.append(f"{len(found.ignored)} files left out")
+        parts.append(f"left out: {len(found.ignored)}")
     return " · ".join(parts)
 
 
@@ -413,15 +437,17 @@ def _run(cohort: Cohort, works: Mapping[str, Sequence[str]], pictures: bool, sta
 
 
 def _executor(kind: str, scheduler: str | None, setup: Setup, lab: Lab, jobs: int) -> Executor:
+    from grader.executors.doubt import Doubt
+
     deadline_s = 300 + 10 * len(lab.tasks) * lab.manifest.limits.cpu_s
+    doubt = Doubt(None if lab.is_student_edition else lab.reference.encode(), setup.digests)
     if kind == "dask":
         from grader.executors.dask import DaskExecutor
 
-        return DaskExecutor(setup, jobs, deadline_s, scheduler)
+        return DaskExecutor(setup, jobs, deadline_s, scheduler, doubt=doubt)
     from grader.executors.local import LocalExecutor
 
-    reference = None if lab.is_student_edition else lab.reference.encode()
-    return LocalExecutor(setup, jobs, deadline_s, reference=reference)
+    return LocalExecutor(setup, jobs, deadline_s, doubt=doubt)
 
 
 def _summary(result: CohortResult, scores: Sequence[float | None], target: Path) -> int:
@@ -438,7 +464,7 @@ def _summary(result: CohortResult, scores: Sequence[float | None], target: Path)
     for name in ("cohort.html", "cohort.json", "grades.csv", "items.csv"):
         click.echo(target / name)
     click.echo(_last_line(result, scores), err=True)
-    return 70 if any(one.kind == "grader_error" for one in attention) else 0
+    return 70 if any(one.kind in ("grader_error", "pictures") for one in attention) else 0
 
 
 def _last_line(result: CohortResult, scores: Sequence[float | None]) -> str:
@@ -453,7 +479,7 @@ def _last_line(result: CohortResult, scores: Sequence[float | None]) -> str:
     parts.append(f"missing {len(result.found.unmatched)}")
     if first := next(iter(result.statistics.attention), None):
         who = f" ({' '.join(first.students[:3])}{' ...' if len(first.students) > 3 else ''})" if first.students else ""
-        parts.append(f"look first at: {clean_line(first.says)[:80]}{who}")
+        parts.append(f"look first at: {textwrap.shorten(clean_line(first.says), LINE, placeholder=' ...')}{who}")
     return " · ".join(parts)
 
 

@@ -12,6 +12,7 @@ from grader import outputs
 from grader.cli.instructor import STORE_FILE
 from grader.cohort.archives import KEY_FILE
 from grader.cohort.gradebooks import csv_bytes, grades_head, grades_lines, items_table
+from grader.cohort.overrides import nothing_from
 from grader.cohort.publish import PAGES, Publication, cannot_write, held
 from grader.cohort.records import CohortResult, Found, Row
 from grader.cohort.roster import Key, Known, in_order, write_key
@@ -29,7 +30,10 @@ def merge(sections: Sequence[Section], target: Path, course: Course) -> CohortRe
     first = sections[0][1]
     if any(cohort.lab != first.lab for _, cohort, _ in sections):
         raise UsageError(f"these are not sections of one lab: {', '.join(cohort.lab for _, cohort, _ in sections)}.")
-    _refuse_shared(sections)
+    folders = [folder.resolve() for folder, _, _ in sections]
+    if len(set(folders)) < len(folders):
+        raise UsageError("one folder is named twice; name each section once.")
+    elsewhere = _refuse_shared(sections)
     if (target / KEY_FILE).exists():
         raise UsageError(f"{target} holds grades already; give a new folder: -o OUT.")
     lab = course.lab(first.lab)
@@ -40,12 +44,21 @@ def merge(sections: Sequence[Section], target: Path, course: Course) -> CohortRe
             students: dict[str, Known] = {}
             unmatched: list[str] = []
             for folder, cohort, key in sections:
-                new = _renamed(key, set(students))
-                students |= {new[student]: known for student, known in key.students.items()}
-                unmatched += [new.get(student, student) for student in cohort.found.unmatched]
+                # One list for the whole class makes everybody of the other sections missing here.
+                twice = {one for one in cohort.found.unmatched if not elsewhere.isdisjoint(_names(key, one))}
+                missing = [one for one in cohort.found.unmatched if one not in twice]
+                for student in missing:
+                    elsewhere |= _names(key, student)
+                own = {student: known for student, known in key.students.items() if student not in twice}
+                new = _renamed(Key(students=own), set(students))
+                students |= {new[student]: known for student, known in own.items()}
+                unmatched += [new.get(student, student) for student in missing]
                 for row in cohort.rows:
                     notes = [_in_words(note, new) for note in row.notes]
-                    rows.append(row.model_copy(update={"student": new[row.student], "notes": notes}))
+                    changed = {"student": new[row.student], "notes": notes}
+                    if row.submission == nothing_from(row.student):
+                        changed["submission"] = nothing_from(new[row.student])
+                    rows.append(row.model_copy(update=changed))
                     page = folder / PAGES / f"{row.student}.html"
                     text = page.read_text(encoding="utf-8")
                     # Only the two places that say whose page it is; what the student wrote stays.
@@ -72,7 +85,8 @@ def merge(sections: Sequence[Section], target: Path, course: Course) -> CohortRe
             names = ("cohort.json", "grades.csv", "items.csv")
             outputs.write(publication.folder / names[0], result.model_dump_json())
             table = [grades_head(tasks), *(cells for row in rows for cells in grades_lines(row, tasks))]
-            for name, content in ((names[1], csv_bytes(table)), (names[2], csv_bytes(items_table(rows)))):
+            items = items_table((row.student, row) for row in rows)
+            for name, content in ((names[1], csv_bytes(table)), (names[2], csv_bytes(items))):
                 with outputs.whole(publication.folder / name) as file:
                     file.write(content)
             page_text = "".join(cohort_page(result, lab.tasks, [line(row) for row in rows], course.templates, names))
@@ -85,15 +99,27 @@ def merge(sections: Sequence[Section], target: Path, course: Course) -> CohortRe
     return result
 
 
-def _refuse_shared(sections: Sequence[Section]) -> None:
+def _refuse_shared(sections: Sequence[Section]) -> set[str]:
+    """Return what everybody is recognised by who handed in; UsageError where somebody did in two sections."""
     seen: dict[str, Path] = {}
     for folder, cohort, key in sections:
-        present = {row.student for row in cohort.rows}
-        for student in present & key.students.keys():
-            for name in (key.students[student].identity, *key.students[student].also):
-                if name in seen and seen[name] != folder and not name.startswith("name:"):
-                    raise UsageError(f"{student} of {folder} is in {seen[name]} too; nobody may be in two sections.")
-                seen[name] = folder
+        own: set[str] = set()
+        for row in cohort.rows:
+            for name in _names(key, row.student):
+                if name in seen:
+                    raise UsageError(
+                        f"{row.student} of {folder} is in {seen[name]} too; nobody may be in two sections."
+                    )
+                own.add(name)
+        seen |= dict.fromkeys(own, folder)
+    return set(seen)
+
+
+def _names(key: Key, student: str) -> set[str]:
+    """Return what somebody is recognised by in another section; a name alone is nobody's."""
+    known = key.students.get(student)
+    names = {known.identity, *known.also} if known is not None else set()
+    return {name for name in names if not name.startswith("name:")}
 
 
 def _renamed(key: Key, taken: set[str]) -> dict[str, str]:

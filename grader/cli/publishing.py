@@ -92,7 +92,8 @@ class Writer:
             file.write(ahead.removesuffix("}").encode() + b',\n"rows": [')
             for number, row in enumerate(self._rows(found, cohort, others, again)):
                 grades.write(csv_bytes(grades_lines(row, tasks)))
-                items.write(csv_bytes(itertools.islice(items_table([row]), 1, None)))  # without the headings
+                mine = itertools.islice(items_table([(row.student, row)]), 1, None)  # without the headings
+                items.write(csv_bytes(mine))
                 self._gathering.add(row)
                 self._lines.append(line(row))
                 self.students.append(row.student)
@@ -112,14 +113,13 @@ class Writer:
     def _rows(self, found: Found, cohort: Cohort, others: Mapping[str, Row], again: Mapping[str, Row]) -> Iterator[Row]:
         """Yield everybody's row in order, and write the page that belongs to it."""
         entries = {entry.student: entry for entry in found.entries}
-        graded = cohort.rows(others)  # in the order of the entries, as here
         for student in sorted(entries.keys() | others.keys(), key=in_order):
             if student in others:
                 row = others[student]
                 if not self._same_page(student):
                     self._student_page(row, [], told(row))
             else:
-                row = adjust(next(graded), self._decided.get(student, ()), self._policy)
+                row = adjust(cohort.row(entries[student]), self._decided.get(student, ()), self._policy)
                 if student in again:
                     row = row.model_copy(update={"notes": [*row.notes, graded_before(again[student])]})
                 self._drawn_page(row, cohort.drawn(entries[student]), cohort)

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from grader import outputs
+from grader.cli import written
+from grader.cli.written import write_asked
 from grader.errors import GraderError, SubmissionError, UsageError
 from grader.root import edition, find_root, glance, newer, passed_over
 from grader.text import clean_line
@@ -35,6 +37,12 @@ def open_course(course_dir: str | None) -> Course:
     from grader.course import load
 
     return load(course_root(course_dir))
+
+
+def refuse_broken_code(course: Course) -> None:
+    """Raise CourseError where a file of any lab is no Python: a command that needs none of them says so last."""
+    for lab in course.labs:
+        lab.refuse_broken_code()
 
 
 def course_root(course_dir: str | None) -> Path:
@@ -63,6 +71,7 @@ def course_root(course_dir: str | None) -> Path:
 @click.option("--task", "tasks", multiple=True, metavar="ID", help="Grade this task only; may be given several times.")
 @click.option("--json", "json_path", metavar="FILE", help="Write the result as JSON; - for the terminal.")
 @click.option("--html", "html_path", metavar="FILE", help="Write the page here too.")
+@written.write_option
 @click.option(
     "--sandbox", type=click.Choice(["auto", "none"]), default="auto", help="Isolate the code (default), or not."
 )
@@ -79,6 +88,7 @@ def run_command(
     tasks: tuple[str, ...],
     json_path: str | None,
     html_path: str | None,
+    writes: tuple[str, ...],
     sandbox: Literal["auto", "none"],
     require_sandbox: bool,
     start_method: Literal["fork", "spawn"] | None,
@@ -89,15 +99,15 @@ def run_command(
     """Grade LAB. PATH is the file, or the folder that holds it; default: here."""
     from grader.submission import find, load
 
+    written.check(writes, json_path)
     root = course_root(course_dir)
     seen = glance(root, lab_id)
-    filename = f"{lab_id}.py"
+    file = path / f"{lab_id}.py"
     submission: Submission | None = None
     problem: SubmissionError | None = None
     if seen is not None:
         try:
             file = find(path, lab_id)
-            filename = file.name
             submission = load(file)
         except SubmissionError as error:
             problem = error
@@ -117,7 +127,7 @@ def run_command(
             )
     try:
         result = _graded(
-            root, lab_id, tasks, submission, filename, problem, early, json_path, html_path, verbose, quiet
+            root, lab_id, tasks, submission, file, problem, early, json_path, html_path, writes, verbose, quiet
         )
     finally:
         if early is not None:
@@ -130,11 +140,12 @@ def _graded(
     lab_id: str,
     tasks: tuple[str, ...],
     submission: Submission | None,
-    filename: str,
+    file: Path,
     problem: SubmissionError | None,
     sandbox: Sandbox | None,
     json_path: str | None,
     html_path: str | None,
+    writes: tuple[str, ...],
     verbose: int,
     quiet: bool,
 ) -> LabResult:
@@ -152,8 +163,8 @@ def _graded(
         if problem is None:
             raise UsageError(f"{lab_id} could not be read.")
         said = Problem(kind=problem.kind, message=str(problem), line=problem.line)
-        result = problem_result(lab, fingerprint(course.seed), filename, said)
-        tell(result, json_path, verbose, quiet)
+        result = problem_result(lab, fingerprint(course.seed), file.name, said)
+        tell(result, file, json_path, writes, verbose, quiet)
         if html_path is not None:
             write_asked(html_path, page_of(course, lab, result))
         return result
@@ -173,9 +184,9 @@ def _graded(
                 figure_bench = benches.enter_context(open_figure_bench(bench))
         result = for_student(grade(job, bench))
         interrupts = Interrupts()
-        tell(result, json_path, verbose, quiet)
+        tell(result, file, json_path, writes, verbose, quiet)
         # The verdict is on the screen. It is kept first; pictures may take their time, and may be given up.
-        chatty = json_path != "-" and not quiet
+        chatty = json_path != "-" and not quiet and not any(text.endswith("=-") for text in writes)
         # Else the last whole result stays what the status and the report show, as with a file that is not Python.
         kept = not tasks and exit_code(result) != UNUSABLE
         report = _put_away(course, lab, result, html_path, kept)
@@ -216,27 +227,24 @@ def _note(says: str) -> None:
     click.echo(f"note: {says} The verdict does not depend on it.", err=True)
 
 
-def tell(result: LabResult, json_path: str | None, verbose: int, quiet: bool) -> None:
-    """Print the verdict; write JSON where it was asked for."""
+def tell(
+    result: LabResult, file: Path, json_path: str | None, writes: tuple[str, ...], verbose: int, quiet: bool
+) -> None:
+    """Print the verdict; write JSON and other formats where they were asked for."""
     from grader.reports import json, terminal
 
     if json_path == "-":
         click.echo(json.dumps(result), nl=False)
-        return
-    color, ascii_only, width = terminal_facts()
-    click.echo(
-        terminal.render(result, color=color, ascii=ascii_only, width=width, verbose=-1 if quiet else verbose), nl=False
-    )
-    if json_path is not None:
+    elif not any(text.endswith("=-") for text in writes):
+        color, ascii_only, width = terminal_facts()
+        text = terminal.render(result, color=color, ascii=ascii_only, width=width, verbose=-1 if quiet else verbose)
+        click.echo(text, nl=False)
+    if json_path not in (None, "-"):
         write_asked(json_path, json.dumps(result))
+    if writes:
+        from grader.reports.told import Graded
 
-
-def write_asked(path: str, text: str) -> None:
-    """Write a file that the command was asked for."""
-    try:
-        outputs.write(Path(path), text)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}.") from None
+        written.write(writes, [Graded.of(result, _near(file).as_posix())])
 
 
 def terminal_facts() -> tuple[bool, bool, int]:
@@ -300,6 +308,7 @@ def list_command(course_dir: str | None) -> None:
         click.echo(f"{lab.id}  {lab.manifest.title:<36} {score:>8} points")
         for task in lab.tasks:
             click.echo(f"       {task.id:<28} {task.points:>2}  {task.title}")
+    refuse_broken_code(course)
 
 
 @click.command("start")
@@ -339,8 +348,11 @@ def read_command(name: str | None, open_it: bool, course_dir: str | None) -> Non
             raise UsageError("which page? `grade read` lists them.")
         for one in course.pages:
             click.echo(f"{one.name:<22} {one.title}")
+        refuse_broken_code(course)
         return
     chosen = course.page(name)
+    if any(lab.id == chosen.name for lab in course.labs):
+        course.lab(chosen.name)  # which looks whether its files are Python
     if open_it:
         show(write_pages(course) / f"{chosen.name}.html")
     elif sys.stdout.isatty():
@@ -478,23 +490,26 @@ def doctor_command() -> None:
         click.echo(
             "No isolation works here. Grade only code that you trust; marks that count come from a Linux machine."
         )
-    _name_the_course()
-    click.get_current_context().exit(5 if missing else 0)
+    broken = _name_the_course()
+    click.get_current_context().exit(5 if missing else broken)
 
 
-def _name_the_course() -> None:
+def _name_the_course() -> int:
+    """Say which course is graded by, and what is wrong with it; return the exit code for that."""
     from grader.seeds import EXAMPLE, WARNING
 
     try:
         course = open_course(None)
+        refuse_broken_code(course)
     except GraderError as error:
         click.echo(f"  --  {error}")
-        return
+        return error.exit_code
     click.echo(f"Course: {course.mark}, in {course.root}")
     if one := edition(course.root):
         click.echo(f"  ok  student edition {one.digest} of {one.released:%d %B %Y, %H:%M} UTC")
-        return
+        return 0
     click.echo(f"  --  {WARNING}" if course.seed == EXAMPLE else "  ok  a seed of this course's own")
+    return 0
 
 
 @click.command("schema")
@@ -525,6 +540,7 @@ def status() -> None:
     color, ascii_only, width = terminal_facts()
     heading = course.manifest.title
     click.echo(terminal.render_status(rows, color=color, ascii=ascii_only, width=width, heading=heading), nl=False)
+    refuse_broken_code(course)
 
 
 def show(path: Path) -> None:

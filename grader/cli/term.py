@@ -81,7 +81,13 @@ def term_command(graded: tuple[Path, ...], target: Path) -> None:
     missing = sum(len(one.missing) for one in found.students)
     click.echo(target / "term.html")
     click.echo(target / "term.csv")
-    click.echo(f"{len(found.students)} students, {len(found.labs)} labs, {missing} submissions missing", err=True)
+    for one, other, why in found.doubts:
+        both = f"{term.shown(one, found.labs)} and {term.shown(other, found.labs)}"
+        click.echo(f"! may be one person, and has two lines: {clean_line(both)}: {why}", err=True)
+    if found.doubts:
+        click.echo(f"! {term.HOW_TO_TELL}", err=True)
+    doubts = f" · {len(found.doubts)} in doubt" if found.doubts else ""
+    click.echo(f"{len(found.students)} students · {len(found.labs)} labs · missing {missing}{doubts}", err=True)
 
 
 @click.command("merge")

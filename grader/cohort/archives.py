@@ -268,8 +268,8 @@ def _listed(archive: zipfile.ZipFile, most: int) -> list[Member]:
 def _name(info: zipfile.ZipInfo) -> str:
     """Return a member's name with slashes: UTF-8 also where the mark that says so is missing.
 
-    Without the mark the standard says cp437, and programs write what their system speaks. What is neither UTF-8 nor
-    Latin letters of cp437 is kept as bytes in escapes: a name that cannot be read is better than a wrong one.
+    Without the mark the standard says cp437, and programs write what their system speaks. What cannot be told for
+    certain is kept as bytes in escapes: a name that cannot be read is better than a wrong one.
     """
     name = info.filename
     if not info.flag_bits & 0x800 and not name.isascii():
@@ -277,10 +277,32 @@ def _name(info: zipfile.ZipInfo) -> str:
         try:
             name = data.decode("utf-8")
         except UnicodeError:
-            if not all(char.isascii() or unicodedata.name(char, "").startswith(_LATIN) for char in name):
+            if not _is_certain(data):
                 # Here a backslash may be the second half of a Chinese character, no separator.
                 return data.decode("ascii", "backslashreplace")
     return name.replace("\\", "/")
+
+
+def _is_certain(data: bytes) -> bool:
+    """Tell whether a name without the mark can be cp437 only, or what is written alike in its cousins.
+
+    DOS writes "Pawe\u0142" in cp852 as the bytes of "Paw\u00ea" in cp437, Windows writes "Nov\u00e1k" as those of
+    "Nov\u00dfk", and a Chinese character is two bytes of any kind. So all three alphabets of DOS have to read the same
+    Latin letters, none of Windows' may make letters of all of it, and no two such bytes may stand side by side.
+    """
+    if re.search(rb"[\x80-\xff]{2}", data):
+        return False
+    strange = bytes(byte for byte in data if byte >= 0x80)
+    read = {strange.decode(code) for code in ("cp437", "cp850", "cp852")}
+    return (
+        len(read) == 1
+        and _is_latin(read.pop())
+        and not any(_is_latin(strange.decode(code, "replace")) for code in ("cp1250", "cp1252"))
+    )
+
+
+def _is_latin(text: str) -> bool:
+    return all(unicodedata.name(char, "").startswith(_LATIN) for char in text)
 
 
 def is_unread(name: str) -> bool:

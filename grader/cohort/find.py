@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import json
 import re
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from grader.cohort import archives, layouts
 from grader.cohort.layouts import Attempt, File, Handed
+from grader.cohort.limits import TooSlow, at_most
 from grader.cohort.matching import matched
 from grader.cohort.overrides import Override, is_about
 from grader.cohort.records import Entry, Found
@@ -27,7 +27,7 @@ from grader.submission import parse
 from grader.text import clean_name
 
 MAX_CANDIDATES = 50  # Python files of one student that are looked into when none has the lab's name
-MAX_SECONDS = 10.0  # of CPU for finding one student's file
+MAX_SECONDS = 10.0  # of CPU for one student's files, before anything of them is run
 
 
 @dataclass(slots=True)
@@ -158,17 +158,17 @@ def _picked(one: Handed, lab: Lab, due: datetime | None, sources: Sources, slow:
     elif one.earlier:
         pick.notes.append(f"Attempt {pick.attempts}; earlier ones are not in the export.")
     seen = _seen(ordered if one.parts > 1 else [attempt], lab)
-    budget = _Budget()
     try:
         if seen in slow:
-            raise SubmissionError("unsafe_archive", slow[seen])
-        if one.parts > 1 and not known:
-            _refuse_two(ordered, lab, budget)
-        pick.file, others = _chosen(attempt.files, lab, budget)
-        source = pick.file.member.source()
-        if _looks_like_a_notebook(source):
-            raise SubmissionError("notebook", _is_notebook(pick.file.filename, f"{lab.id}.py"))
-        parse(source, pick.file.filename)
+            raise SubmissionError("unreadable", slow[seen])
+        with at_most(MAX_SECONDS, f"{lab.id}.py"):
+            if one.parts > 1 and not known:
+                _refuse_two(ordered, lab)
+            pick.file, others = _chosen(attempt.files, lab)
+            source = pick.file.member.source()
+            if _looks_like_a_notebook(source):
+                raise SubmissionError("notebook", _is_notebook(pick.file.filename, f"{lab.id}.py"))
+            parse(source, pick.file.filename)
         if pick.file.filename != f"{lab.id}.py":
             pick.notes.append(f"{pick.file.filename} was taken as {lab.id}.py.")
         if others:
@@ -179,10 +179,11 @@ def _picked(one: Handed, lab: Lab, due: datetime | None, sources: Sources, slow:
         if source.replace(b"\r\n", b"\n") == lab.starter.encode():
             pick.is_starter = True
             pick.notes.append("It is the lab's starter, unchanged.")
+    except TooSlow as error:
+        slow[seen] = str(error)
+        pick.problem = Problem(kind=error.kind, message=str(error))
     except SubmissionError as error:
         pick.problem = Problem(kind=error.kind, message=str(error), line=error.line)
-        if budget.spent:
-            slow[seen] = str(error)
     return pick
 
 
@@ -192,25 +193,9 @@ def _seen(attempts: Sequence[Attempt], lab: Lab) -> str:
     return source_digest(json.dumps([lab.id, *files]).encode("utf-8", "surrogatepass"))
 
 
-class _Budget:
-    """How much of this machine's time one student's files may take before they are read."""
-
-    def __init__(self) -> None:
-        self._end = time.process_time() + MAX_SECONDS
-        self.spent = False
-
-    def spend(self) -> None:
-        if time.process_time() > self._end:
-            self.spent = True
-            says = (
-                f"looking for the file took more than {MAX_SECONDS:g} s of computing; hand in the Python file itself."
-            )
-            raise SubmissionError("unsafe_archive", says)
-
-
-def _refuse_two(attempts: Sequence[Attempt], lab: Lab, budget: _Budget) -> None:
+def _refuse_two(attempts: Sequence[Attempt], lab: Lab) -> None:
     """Raise SubmissionError where members of a team handed in different files, and nobody says which is the newest."""
-    found = [_chosen(attempt.files, lab, budget)[0].member.source() for attempt in attempts if attempt.files]
+    found = [_chosen(attempt.files, lab)[0].member.source() for attempt in attempts if attempt.files]
     if len(set(found)) > 1:
         names = ", ".join(sorted(attempt.shown for attempt in attempts))
         says = f"members of one team handed in different files, and no time is known: {names}. Keep one of them."
@@ -222,29 +207,29 @@ def shown_name(attempt: Attempt) -> str:
     return attempt.submitted_at.isoformat(timespec="minutes") if attempt.submitted_at else attempt.shown
 
 
-def _chosen(files: Sequence[File], lab: Lab, budget: _Budget) -> tuple[File, list[File]]:
+def _chosen(files: Sequence[File], lab: Lab) -> tuple[File, list[File]]:
     """Return the file to grade and the others that could have been meant; SubmissionError where none is.
 
     By name first, then by what it defines: a file called homework.py is still somebody's work.
     """
-    files, trouble = _opened(files, budget)
+    files, trouble = _opened(files)
     wanted = f"{lab.id}.py"
     python = [file for file in files if re.search(r"\.py(\.txt)?\Z", file.filename, re.IGNORECASE)]
     named = [file for file in python if lab.id in file.filename.lower()]
     notebooks = [file for file in files if file.filename.lower().endswith(".ipynb")]
-    if notebooks and not named and not _defining(python, lab, budget):
+    if notebooks and not named and not _defining(python, lab):
         raise SubmissionError("notebook", _is_notebook(notebooks[0].filename, wanted))
     ways: Sequence[Callable[[], list[File]]] = (
         lambda: [file for file in python if file.filename.lower() == wanted],
         lambda: named,
-        lambda: _defining(python, lab, budget) or (python if len(python) == 1 else []),
+        lambda: _defining(python, lab) or (python if len(python) == 1 else []),
     )
     for way in ways:
         candidates = way()
         readable = [file for file in candidates if file.member.refused is None]
-        if len(readable) == 1 or (readable and _alike(readable, budget)):
+        if len(readable) == 1 or (readable and _alike(readable)):
             rivals = [file for file in named[:MAX_CANDIDATES] if file not in candidates]
-            rivals = [file for file in rivals if not _alike([file, readable[0]], budget)]
+            rivals = [file for file in rivals if not _alike([file, readable[0]])]
             return readable[0], rivals
         if readable:
             return _newest(readable, lab)
@@ -275,7 +260,7 @@ def _looks_like_a_notebook(source: bytes) -> bool:
     return isinstance(found, dict) and isinstance(found.get("cells"), list)
 
 
-def _opened(files: Sequence[File], budget: _Budget) -> tuple[list[File], list[SubmissionError]]:
+def _opened(files: Sequence[File]) -> tuple[list[File], list[SubmissionError]]:
     """Look into archives, one level deep."""
     found: list[File] = []
     trouble: list[SubmissionError] = []
@@ -287,7 +272,6 @@ def _opened(files: Sequence[File], budget: _Budget) -> tuple[list[File], list[Su
         if not file.member.is_archive:
             found.append(file)
             continue
-        budget.spend()
         try:
             inside = archives.inner(file.member)
         except SubmissionError as error:
@@ -304,11 +288,10 @@ def _opened(files: Sequence[File], budget: _Budget) -> tuple[list[File], list[Su
     return sorted(found, key=lambda file: file.member.parts), trouble
 
 
-def _defining(python: Sequence[File], lab: Lab, budget: _Budget) -> list[File]:
+def _defining(python: Sequence[File], lab: Lab) -> list[File]:
     tasks = {task.id for task in lab.tasks}
     found = []
     for file in python[:MAX_CANDIDATES]:
-        budget.spend()
         try:
             definitions = parse(file.member.source(), file.filename).definitions
         except SubmissionError:
@@ -318,12 +301,11 @@ def _defining(python: Sequence[File], lab: Lab, budget: _Budget) -> list[File]:
     return found
 
 
-def _alike(files: Sequence[File], budget: _Budget) -> bool:
+def _alike(files: Sequence[File]) -> bool:
     if len(files) > MAX_CANDIDATES:
         return False
     found = set()
     for file in files:
-        budget.spend()
         try:
             found.add(file.member.source())
         except SubmissionError:
@@ -390,7 +372,8 @@ def mapping(found: Found) -> list[tuple[str, str, str, str, str]]:
             entry.filename if entry.source is not None else "-",
             (entry.submitted_at.isoformat(timespec="minutes") if entry.submitted_at else "-")
             + (" late" if entry.late else ""),
-            " ".join(([entry.problem.message] if entry.problem else []) + entry.notes),
+            # Of a syntax error the place below the first line is for the student.
+            " ".join((entry.problem.message.splitlines()[:1] if entry.problem else []) + entry.notes),
         )
         for entry in found.entries
     ]

@@ -1,4 +1,4 @@
-"""Grades as other programs take them: Canvas's and Moodle's own files filled in, feedback archives, Gradescope, CSV.
+"""Grades as other programs take them: Canvas's and Moodle's own files filled in, feedback archives, CSV.
 
 Names of people come from the key file alone and go into these files alone.
 """
@@ -18,7 +18,7 @@ from grader.cohort.records import Row
 from grader.cohort.roster import Directory, Key, Person, is_no_student
 from grader.cohort.sheets import Sheet, plain
 from grader.errors import UsageError
-from grader.results import CheckResult, for_student
+from grader.results import LabResult
 
 _CANVAS_NAME = re.compile(r"(LATE_)?.+?(_LATE)?_[A-Za-z0-9]+_\d+_(?!(?:.*_)?\d+_\d+_)(?!\d+_)")
 
@@ -100,33 +100,6 @@ def write_feedback(
                 archive.writestr(zipfile.ZipInfo(member), page(row), zipfile.ZIP_DEFLATED)
 
 
-def gradescope(row: Row) -> dict[str, Any]:
-    """Return a student's results.json for Gradescope; hidden checks tell no more than on the student's page."""
-    shown = for_student(row)
-    result: dict[str, Any] = {
-        "score": row.final,
-        "output": "\n".join(([shown.problem.message] if shown.problem else []) + adjustments(row)),
-        "output_format": "text",
-        "stdout_visibility": "hidden",
-        "tests": [
-            {
-                "name": check.title,
-                "number": check.id,
-                "score": check.earned,
-                "max_score": check.possible,
-                "status": "passed" if check.outcome == "passed" else "failed",
-                "output": _message(check),
-                "output_format": "text",
-                "visibility": "visible",
-                "tags": [check.task],
-            }
-            for check in shown.checks
-        ],
-        "extra_data": {"lab": row.lab, "submission": row.digest, "graded": row.score.earned},
-    }
-    return result
-
-
 def grades_head(tasks: Sequence[str], *, named: bool = False) -> list[str]:
     """Return the heading of grades.csv, one column a task at its end."""
     head = ["student", "submission", *(["name", "email", "id"] if named else [])]
@@ -180,12 +153,12 @@ def told(row: Row) -> list[str]:
     return [*adjustments(row), final] if row.adjustments else []
 
 
-def items_table(rows: Iterable[Row]) -> Iterator[list[Any]]:
-    """Yield one line for every check of every student, for whoever wants to count otherwise than we do."""
-    yield ["student", "task", "check", "visible", "outcome", "earned", "possible", "unstable"]
-    for row in rows:
-        for c in row.checks:
-            yield [row.student, c.task, c.id, int(c.visible), c.outcome, c.earned, c.possible, int(c.unstable)]
+def items_table(results: Iterable[tuple[str, LabResult]], who: str = "student") -> Iterator[list[Any]]:
+    """Yield one line for every check of every named result, for whoever wants to count otherwise than we do."""
+    yield [who, "task", "check", "visible", "outcome", "earned", "possible", "unstable"]
+    for name, result in results:
+        for c in result.checks:
+            yield [name, c.task, c.id, int(c.visible), c.outcome, c.earned, c.possible, int(c.unstable)]
 
 
 def csv_bytes(lines: Iterable[Sequence[Any]], *, bom: bool = False) -> bytes:
@@ -205,11 +178,6 @@ def _guarded(cell: Any) -> Any:
         return cell
     cell = _FORMULA.sub(r"'\2", re.sub(r"[\r\n]+", " ", cell))
     return f"'{cell}" if cell.startswith("\t") else cell
-
-
-def _message(check: CheckResult) -> str:
-    whose = {"grader_error": "The grader failed here, not your code.", "timed_out": "It took too long."}
-    return check.message or whose.get(check.outcome, "")
 
 
 def _people(key: Key, student: str) -> list[Person]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import subprocess
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ import yaml
 
 from grader.cohort import archives
 from grader.cohort.archives import MAX_INNER_BYTES, Member
+from grader.cohort.git import ask
 from grader.cohort.records import Layout
 from grader.cohort.roster import Person
 from grader.errors import SubmissionError, UsageError
@@ -572,7 +572,7 @@ def _leads_elsewhere(git: Path) -> str | None:
 
 def _attempts(git: Path, name: str, trust_tags: bool) -> list[Attempt]:
     """One attempt for each `submit/<UTC>-<commit>` tag where a server makes them, else what HEAD holds."""
-    listed = _git(git, "for-each-ref", "--format=%(refname:short) %(objectname) %(*objectname)", "refs/tags/submit/")
+    listed = ask(git, "for-each-ref", "--format=%(refname:short) %(objectname) %(*objectname)", "refs/tags/submit/")
     attempts, notes = [], []
     lines = listed.decode("utf-8", "replace").splitlines()
     if lines and not trust_tags:
@@ -602,7 +602,7 @@ def _attempts(git: Path, name: str, trust_tags: bool) -> list[Attempt]:
 
 def _tree(git: Path, commit: str) -> list[File]:
     files = []
-    for line in _git(git, "ls-tree", "-r", "-l", "-z", commit, "--").split(b"\0"):
+    for line in ask(git, "ls-tree", "-r", "-l", "-z", commit, "--").split(b"\0"):
         if not line:
             continue
         about, _, raw = line.partition(b"\t")
@@ -623,28 +623,9 @@ def _tree(git: Path, commit: str) -> list[File]:
             )
         member = Member(
             parts,
-            lambda blob=blob: BytesIO(_git(git, "cat-file", "blob", blob)),  # type: ignore[misc]
+            lambda blob=blob: BytesIO(ask(git, "cat-file", "blob", blob)),  # type: ignore[misc]
             refused,
         )
         if kind == "blob" and not member.is_junk:
             files.append(File(member, member.name))
     return files
-
-
-def _git(git: Path, *words: str) -> bytes:
-    """Ask a clone; b"" when it cannot answer.
-
-    Only commands that run no hooks are asked. An object that is missing is not fetched: that would run what the clone's
-    configuration names.
-    """
-    command = ["git", f"--git-dir={git}", "-c", "protocol.allow=never", *words]
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
-    clean |= {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
-    clean["GIT_NO_REPLACE_OBJECTS"] = "1"
-    try:
-        done = subprocess.run(command, env=clean, capture_output=True, timeout=60, stdin=subprocess.DEVNULL)
-    except FileNotFoundError:
-        raise UsageError("git is not installed; it is needed to read clones of repositories.") from None
-    except subprocess.TimeoutExpired:
-        return b""
-    return done.stdout if done.returncode == 0 else b""

@@ -10,13 +10,14 @@ import re
 from collections.abc import Sequence
 
 from grader.cohort.layouts import Handed
-from grader.cohort.roster import Match, Roster, own_pseudonym
+from grader.cohort.roster import Match, Person, Roster, own_pseudonym
 from grader.cohort.sheets import plain
 
-NOBODY = "Nobody on the roster fits it."
+NOBODY = "Nobody on the roster fits it: look whose it is, and give the roster its number, address or folder's name."
 SEVERAL = "Two people of this name: look whose it is, and give the roster a number or an address for them."
 TWICE = "On the roster twice; it is one person, and the later deadline counts."
 ANOTHER = "Its number is on the roster, with another name: look whose it is."
+UNCERTAIN = (NOBODY, SEVERAL, ANOTHER)
 
 
 def matched(handed: Sequence[Handed], roster: Roster | None) -> list[Handed]:
@@ -83,7 +84,7 @@ def _leave_uncertain(handed: Sequence[Handed], matches: list[list[Match]]) -> No
 def _join(one: Handed, found: Sequence[Match], roster: Roster) -> None:
     handed_name = one.people[0].name
     one.people = [
-        person if match.number is None else person.joined(roster.rows[match.number].person)
+        person if match.number is None else _with_listed(person, roster.rows[match.number].person)
         for person, match in zip(one.people, found, strict=True)
     ]
     if not one.rows:
@@ -95,6 +96,12 @@ def _join(one: Handed, found: Sequence[Match], roster: Roster) -> None:
         if is_another(handed_name, row.person.name):
             one.attempts[-1].notes.append(ANOTHER)
         one.identity = row.identity
+
+
+def _with_listed(person: Person, listed: Person) -> Person:
+    """Return a person with what the list knows; Canvas makes smithbob of Smith, Bob, so the list's name is shown."""
+    name = person.name if is_another(person.name, listed.name) else listed.name or person.name
+    return person.joined(listed).model_copy(update={"name": name})
 
 
 def is_another(name: str, listed: str) -> bool:

@@ -16,7 +16,7 @@ from pydantic import AwareDatetime, Field, model_validator
 from grader.cohort import late
 from grader.cohort.late import LatePolicy
 from grader.cohort.records import Adjustment, Entry, Found, Row
-from grader.cohort.roster import Key, Person, own_pseudonym
+from grader.cohort.roster import Key, Person, in_order, own_pseudonym
 from grader.cohort.sheets import plain
 from grader.errors import UsageError
 from grader.manifest import Manifest, Sentence, read
@@ -139,12 +139,17 @@ def check_items(given: Mapping[str, Sequence[Override]], lab_id: str, tasks: Col
                     raise UsageError(f"an override of {one.whose} names {one.item!r}; {_meant(one.item, tasks)}")
 
 
+def nothing_from(student: str) -> str:
+    """Return what the submission of somebody is called who handed in nothing, and has points by decision."""
+    return f"nothing from {student}"
+
+
 def with_decided(found: Found, given: Mapping[str, Sequence[Override]], filename: str) -> Found:
     """Give a row to who handed in nothing, and has points by decision all the same."""
     decided = [one for one in found.unmatched if any(o.points is not None for o in given.get(one, ()))]
     entries = [
         Entry(
-            submission=f"nothing from {student}",
+            submission=nothing_from(student),
             student=student,
             filename=filename,
             source=None,
@@ -157,7 +162,8 @@ def with_decided(found: Found, given: Mapping[str, Sequence[Override]], filename
         for student in decided
     ]
     left = [student for student in found.unmatched if student not in decided]
-    return found.model_copy(update={"entries": [*found.entries, *entries], "unmatched": left})
+    everybody = sorted([*found.entries, *entries], key=lambda entry: in_order(entry.student))
+    return found.model_copy(update={"entries": everybody, "unmatched": left})
 
 
 def adjust(row: Row, overrides: Sequence[Override], policy: LatePolicy | None = None) -> Row:

@@ -213,6 +213,19 @@ def _keys(person: Person) -> list[tuple[str, str]]:
     return found + [("name", name) for name in sorted(names) if name]
 
 
+def called(person: Person) -> set[str]:
+    """Return what somebody is called: the name in every order of its words, the login, what an address begins with."""
+    found = {value for kind, value in _keys(person) if kind in ("name", "local", "login")}
+    return {plain(value) for value in found} - {""}
+
+
+def certainly_two(one: Person, other: Person) -> bool:
+    """Tell whether a number that one institution or one system gives says that these are two people."""
+    same_system = _system(one.lms) == _system(other.lms)
+    numbers = [(one.sid, other.sid), *([(one.lms, other.lms)] if same_system else [])]
+    return any(mine and theirs and mine.casefold() != theirs.casefold() for mine, theirs in numbers)
+
+
 def _system(number: str) -> str:
     return number.partition(":")[0] if ":" in number else ""
 

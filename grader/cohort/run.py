@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from grader.cohort.records import CohortResult, Entry, Found, Row
@@ -138,17 +138,14 @@ class Cohort:
             return None
         return self._store.find_drawn(entry.source, self.setup.drawn_by, self.setup.seed_mark, self.setup.machine)
 
-    def rows(self, others: Collection[str] = ()) -> Iterator[Row]:
-        """Yield everybody's row but `others`', in the order in which they were found."""
-        for entry in self._found.entries:
-            if entry.student in others:
-                continue
-            try:
-                result = self._result(entry)
-            except Exception as error:  # a row that cannot be made costs itself; the rest is published
-                fault = f"Its result could not be read ({type(error).__name__}: {error}); --regrade grades it again."
-                result = _not_graded(self.lab, self.setup.seed_mark, entry.filename, fault)
-            yield Row.of(entry, result)
+    def row(self, entry: Entry) -> Row:
+        """Return the row of what somebody handed in. One that cannot be made costs itself; the rest is published."""
+        try:
+            result = self._result(entry)
+        except Exception as error:
+            fault = f"Its result could not be read ({type(error).__name__}: {error}); --regrade grades it again."
+            result = _not_graded(self.lab, self.setup.seed_mark, entry.filename, fault)
+        return Row.of(entry, result)
 
     def _parts(self, file: str) -> dict[str, LabResult]:
         parts = self._store.find(file, self.setup.digests, self.setup.seed_mark, self.setup.machine)

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from grader.cohort.attention import notes, problems
+from grader.cohort.matching import UNCERTAIN
 from grader.cohort.records import Attention, Cluster, Found, Named, Rate, Row, Statistics
 from grader.cohort.roster import in_order
 from grader.course import Lab
@@ -85,7 +86,7 @@ class Gathering:
         if row.late:
             self.attend("late", "Handed in after the deadline", row)
         for note in row.notes:
-            self.attend("note", note, row.student)
+            self.attend("whose" if note in UNCERTAIN else "note", note, row.student)
         if kind == "grader_error" or any(check.outcome == "grader_error" for check in row.checks):
             self.attend("grader_error", "The grader itself failed; nothing was deducted. Look before you publish", row)
         elif kind is not None:
@@ -182,9 +183,12 @@ class Gathering:
             for (kind, says), students in self._attention.items()
         ]
         # Everything else that could not be graded: 1.
-        rank = {"grader_error": 0, "isolation": 2, "timed_out": 2, "late": 3, "unstable": 4, "pictures": 4, "note": 5}
+        rank = {"grader_error": 0, "whose": 0, "isolation": 2, "timed_out": 2, "late": 3, "unstable": 4}
+        rank |= {"pictures": 4, "note": 5}
         gathered.sort(key=lambda one: (rank.get(one.kind, 1), one.kind, -len(one.students), one.says))
-        ours = problems([one for one in gathered if rank.get(one.kind, 1) <= 1])
+        ours = problems([one for one in gathered if one.kind == "grader_error"])
+        ours += [one for one in gathered if one.kind == "whose"]
+        ours += problems([one for one in gathered if rank.get(one.kind, 1) == 1])
         ours += [one for one in gathered if one.kind in ("isolation", "timed_out", "late")]
         if found.unmatched:
             ours.append(

@@ -18,6 +18,7 @@ from typing import Any
 
 from grader.errors import GraderError, InternalError, MachineError, UsageError
 from grader.executors import Done, Setup, Work
+from grader.executors.doubt import Doubt
 from grader.executors.local import JUDGE, LocalExecutor
 
 # A worker that is silent for so long (twice that at worst) is given up, and its work is run elsewhere.
@@ -48,15 +49,24 @@ class DaskExecutor:
     """Runs each file as one task of a scheduler."""
 
     def __init__(
-        self, setup: Setup, jobs: int, deadline_s: float, address: str | None, command: Sequence[str] = JUDGE
+        self,
+        setup: Setup,
+        jobs: int,
+        deadline_s: float,
+        address: str | None,
+        command: Sequence[str] = JUDGE,
+        doubt: Doubt | None = None,
     ) -> None:
-        """Connect to the scheduler at `address`, or start one with `jobs` workers on this machine."""
+        """Connect to the scheduler at `address`, or start one with `jobs` workers on this machine.
+
+        `doubt` finds out whether the grader or the files are to blame, where all workers' judges end.
+        """
         try:
             import dask
             from distributed import Client, LocalCluster
         except ImportError:
             raise UsageError("--executor dask needs Dask: pip install 'alphabar[cluster]'.") from None
-        self._setup, self._deadline_s, self._command = setup, deadline_s, tuple(command)
+        self._setup, self._deadline_s, self._command, self._doubt = setup, deadline_s, tuple(command), doubt
         self._cluster: Any = None
         if address is None:
             with dask.config.set(
@@ -97,11 +107,13 @@ class DaskExecutor:
         fresh = enumerate(works)
         ids: dict[str, str] = {}  # of what is with the scheduler: key -> work
 
+        def sent(number: int | str, work: Work, priority: int = 0) -> Any:
+            key = f"alphabar-{run}-{number}"
+            ids[key] = work.id
+            return self._client.submit(_grade_there, *told, work, key=key, pure=False, priority=priority)
+
         def submit(count: int) -> Iterator[Any]:
-            for number, work in itertools.islice(fresh, count):
-                key = f"alphabar-{run}-{number}"
-                ids[key] = work.id
-                yield self._client.submit(_grade_there, *told, work, key=key, pure=False)
+            return itertools.starmap(sent, itertools.islice(fresh, count))
 
         running = as_completed(list(submit(AHEAD)), loop=self._client.loop)
         for future in running:
@@ -121,7 +133,10 @@ class DaskExecutor:
                 del ids[future.key]
                 done = Done.model_validate_json(text)
             running.update(list(submit(1)))
-            yield done
+            if self._doubt is None or self._doubt.settled(done):
+                yield done
+            if self._doubt is not None and (reference := self._doubt.wanted()) is not None:
+                running.add(sent("reference", reference, priority=1))  # ahead of all that waits
 
     def close(self) -> None:
         """End the judges on the workers, and the scheduler if it is ours."""

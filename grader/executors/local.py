@@ -20,11 +20,9 @@ from typing import Any
 from grader import errors
 from grader.errors import GraderError, InternalError
 from grader.executors import Done, Setup, Work
+from grader.executors.doubt import Doubt
 
 STRIKES = 3  # so many judges may fail on one submission before it is given up
-LUCKLESS = 8  # so many submissions given up in a row, with none graded, mean that the grader is broken
-DOUBTFUL = 2  # after so many the reference is graded: where that goes well, the files are to blame
-REFERENCE = "the reference"
 # -P: nothing that lies in the working directory may pass for a library.
 JUDGE = (sys.executable, "-P", "-m", "grader.executors.judge")
 START_S = 300.0
@@ -60,11 +58,11 @@ class LocalExecutor:
         jobs: int,
         deadline_s: float,
         command: Sequence[str] = JUDGE,
-        reference: bytes | None = None,
+        doubt: Doubt | None = None,
     ) -> None:
         """Take what judges are told. `deadline_s`: past it a judge that says nothing is ended.
 
-        `reference`: what is graded to find out whether the grader or the files are to blame.
+        `doubt` finds out whether the grader or the files are to blame; without it somebody else does.
         """
         self._setup = json.dumps(asdict(setup) | {"course": str(setup.course)}).encode() + b"\n"
         self.jobs = jobs
@@ -75,9 +73,7 @@ class LocalExecutor:
         self._waiting: collections.deque[_Task] = collections.deque()
         self._suspects: collections.deque[_Task] = collections.deque()
         self._false_starts = 0
-        self._luckless = 0
-        self._doubt = Work(REFERENCE, reference, tuple(setup.digests)) if reference is not None else None
-        self._proven = False
+        self._doubt = doubt
 
     def run(self, works: Iterable[Work]) -> Iterator[Done]:
         """Yield what came of each; begin with the first."""
@@ -182,11 +178,8 @@ class LocalExecutor:
         if done.fault is not None:
             judge.tasks[0].last = done
             return  # the judge ends now, which is what counts
-        self._luckless = 0
-        if judge.tasks.popleft().work.id == REFERENCE:
-            self._judge_ourselves(done)
-            return
-        yield done
+        judge.tasks.popleft()
+        yield from self._settled(done)
 
     def _lost(self, judge: _Judge, why: str) -> Iterator[Done]:
         """Give the work of a judge that is gone to others; what it was grading has one strike more."""
@@ -205,26 +198,15 @@ class LocalExecutor:
         if task.strikes < STRIKES:
             self._suspects.append(task)
             return
-        if task.work.id == REFERENCE:
-            raise InternalError(f"The grader fails on the reference itself, so it stops: {why or said}")
-        self._luckless += 1
-        if self._luckless == DOUBTFUL and self._doubt is not None and not self._proven:
-            self._waiting.appendleft(_Task(self._doubt, _line(self._doubt)))
         ended = f"{STRIKES} judges ended while they graded it; the last: {why or said}."
-        last = task.last or Done(id=task.work.id, fault=ended)
-        if self._luckless >= LUCKLESS and not self._proven:
-            raise InternalError(
-                f"The grader failed on {LUCKLESS} submissions in a row and graded none, so it stops. The last said: "
-                f"{last.fault}"
-            )
-        yield last
+        yield from self._settled(task.last or Done(id=task.work.id, fault=ended))
 
-    def _judge_ourselves(self, done: Done) -> None:
-        """Take what the reference got: full marks mean that files which end the judges do so themselves."""
-        score = done.result.score if done.result is not None else None
-        if score is None or score.earned < score.possible:
-            raise InternalError("The grader does not give the reference its full marks, so it stops.")
-        self._proven = True
+    def _settled(self, done: Done) -> Iterator[Done]:
+        """Yield what came of a submission; have the reference graded next where there is doubt."""
+        if self._doubt is None or self._doubt.settled(done):
+            yield done
+        if self._doubt is not None and (reference := self._doubt.wanted()) is not None:
+            self._waiting.appendleft(_Task(reference, _line(reference)))
 
     def _end(self, judge: _Judge, kill: bool = True) -> str:
         """End a judge and return how it ended, with the last line that it left."""

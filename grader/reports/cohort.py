@@ -30,6 +30,7 @@ MISTAKES = 10  # the others are folded away
 SLOW = 5  # tasks
 ICONS = {
     "grader_error": "ours",
+    "whose": "part",
     "isolation": "part",
     "timed_out": "time",
     "unmatched": "none",

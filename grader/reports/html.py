@@ -179,7 +179,7 @@ def _environment(result: LabResult) -> dict[str, Any] | None:
     env = result.environment
     if env is None:
         return None
-    libraries = [f"{name} {version}" for name, version in sorted(env.libraries.items())]
+    libraries = [f"{name} {version}" for name, version in sorted(env.libraries.items()) if name != "python"]
     on = [clean_line(layer) for layer, state in sorted(env.sandbox.items()) if state is True]
     return {
         "graded_at": clean_line(env.graded_at),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from grader.cohort.term import Term, table
+from grader.cohort.term import HOW_TO_TELL, Term, table
 from grader.reports.words import points
 from grader.text import clean_line
 
@@ -32,12 +32,13 @@ def term_page(term: Term) -> str:
         rows.append(f"<tr>{''.join(cells)}</tr>")
     labs = "; ".join(f"{lab.id} {lab.title} ({points(lab.possible)} points)" for lab in term.labs)
     mistakes = "".join(f"<li>{_text(says)}: {count}</li>\n" for says, count in term.mistakes[:MISTAKES])
+    doubts = f"<p>{len(term.doubts)} in doubt. {_text(HOW_TO_TELL)}</p>\n" if term.doubts else ""
     return (
         '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
         f"<title>Term: {len(term.labs)} labs</title>\n<style>{STYLE}</style>\n<h1>Term</h1>\n<p>{_text(labs)}</p>\n"
         f"<table><thead><tr>{''.join(f'<th>{_text(cell)}</th>' for cell in head)}</tr></thead>\n"
-        f"<tbody>{chr(10).join(rows)}</tbody></table>\n"
+        f"<tbody>{chr(10).join(rows)}</tbody></table>\n{doubts}"
         f"<h2>Known mistakes over the term</h2>\n<ul>\n{mistakes or '<li>None was named.</li>'}</ul>\n</html>\n"
     )
 

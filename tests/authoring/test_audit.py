@@ -1,10 +1,15 @@
 """The audit of the lab that `grade new` writes, whole and with planted faults, by the real command."""
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from grader.authoring import audit as auditing
@@ -86,6 +91,24 @@ def test_an_audit_that_was_killed_goes_on_where_it_was(clean, course, desk):
     assert record["ran"] == 2
     assert {**record, "ran": 0} == {**clean[2], "ran": 0}
     assert sorted(journal.read_bytes().splitlines()) == sorted(whole.splitlines())
+
+
+def test_a_killed_audit_leaves_no_process_behind(course, tmp_path):
+    command = [str(Path(sys.executable).with_name("grade")), "audit", "lab11", "--quick", "--jobs", "2"]
+    audit = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env={**os.environ, "GRADE_COURSE": str(course)},
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    while len(family := psutil.Process(audit.pid).children(recursive=True)) < 6:  # two of the pool, and their sandboxes
+        assert audit.poll() is None
+        time.sleep(0.05)
+    audit.kill()
+    audit.wait()
+    while any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in family):
+        time.sleep(0.05)
 
 
 def planted(course: Path, root: Path, *changes: tuple[str, str, str]) -> Path:

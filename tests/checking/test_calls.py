@@ -69,6 +69,10 @@ def test_a_call_is_shown_as_its_author_wrote_it():
     call = function_call("f", (randn(3, 2, 4).transpose(0, 1) * 2.0, [1, None]), {"clip": True, "g": generator(7)})
     assert str(call) == "f(randn(3, 2, 4).transpose(0, 1) * 2.0, [1, None], clip=True, g=generator(7))"
     assert str(scenario_call("chain", {"x": randn(0, 2)[1]})) == "scenario chain(x=randn(0, 2)[1])"
+    nested = {"w": {"q": randn(1, 2) * 0.5, "b": [randn(2, 3), (4.0,)]}}
+    assert (
+        str(scenario_call("layer", nested)) == "scenario layer(w={'q': randn(1, 2) * 0.5, 'b': [randn(2, 3), (4.0,)]})"
+    )
     assert str(function_call("f", (array(np.zeros((50, 50))),), {})) == "f(array(array of shape (50, 50)))"
 
 

@@ -92,6 +92,31 @@ def test_a_state_that_ends_the_process_is_kept_too(grade_toy):
     assert outcomes(result)["scale.secret"] == "crashed" and message(result).startswith(KEEPS)
 
 
+def test_by_ending_nothing_is_forgotten(grade_toy):
+    # What it is asked first it does right, for good; where it would be wrong it ends.
+    body = "    KEPT.setdefault('f', factor)\n    if KEPT['f'] != factor:\n        {}\n    return x * factor\n"
+    another = CHECKS[CHECKS.index('@check("scale")\n') : CHECKS.index('@check("jitter"')]
+    checks = CHECKS + "".join(another.replace("test_secret", f"test_{n}") for n in ("more", "most"))
+    seen = [
+        outcomes(grade_toy(scaled(body.format(wrong), "import os\nKEPT = {}\n"), checks=checks))
+        for wrong in ("return x", "os._exit(0)")
+    ]
+    assert [one["scale.plain"] for one in seen] == ["passed", "passed"]
+    for name in ("scale.secret", "scale.more", "scale.most"):
+        assert [one[name] for one in seen] == ["failed", "crashed"]
+
+
+def test_what_ends_on_its_way_to_where_it_ended_is_not_run(bench, monkeypatch):
+    source = scaled("    if factor < 0:\n        os._exit(1)\n    return x * factor\n", "import os\n")
+    plain = CHECKS[CHECKS.index('@check("scale", visible') : CHECKS.index('@check("scale")\n')]
+    bench.lab.checks_path.write_text(CHECKS + plain.replace('", visible=True', '"').replace("test_plain", "test_later"))
+    assert outcomes(graded(bench, source))["scale.later"] == "passed"
+    for led, says in (("ended", plugin.LOST), ("spent", plugin.LOST_LONG)):
+        monkeypatch.setattr(Bench, "lead", lambda self, trail, task, led=led: led)
+        result = graded(bench, source)
+        assert (outcomes(result)["scale.later"], message(result, "scale.later")) == ("crashed", says)
+
+
 def test_two_solutions_in_one_file_are_one_try(grade_toy):
     # Wrong, until a process is asked `scale` first: that is what a second try in a fresh process looks like.
     body = "    CALLS.append(1)\n    return x * factor if len(CALLS) == 1 and ODD else x\n"

@@ -87,6 +87,17 @@ def test_known_mistakes_are_named_and_nothing_else_is(graded, name, mistakes):
     assert lost == {"add_noise"}
 
 
+@pytest.mark.parametrize("file", sorted((SAMPLES / "five_known_mistakes").iterdir()), ids=lambda file: file.stem)
+def test_five_known_mistakes_are_named_in_every_lab(file):
+    lab = load(ROOT).lab(file.stem)
+    head = file.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# Five known mistakes: ")
+    planted = dict(one.split(".") for one in head.split(", "))
+    with open_bench(lab, load(ROOT).seed) as bench:
+        result = grade(Job(lab, read(file)), bench)
+    assert named(result) == {task: [[mistake]] for task, mistake in planted.items()}
+    assert {task.id for task in result.tasks if task.earned < task.possible} == planted.keys()
+
+
 def test_a_syntax_error_names_the_line():
     with pytest.raises(SubmissionError) as caught:
         read(find(SAMPLES / "syntax_error", "lab01"))

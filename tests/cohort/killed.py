@@ -75,7 +75,7 @@ def main():
     Store.__init__ = opened
     around(reach, Cohort, "_take", "graded", "")
     around(reach, Store, "keep", "before keeping", "after keeping")
-    around(reach, Cohort, "rows", "before the rows", "")
+    around(reach, Cohort, "row", "before a row", "")
     around(reach, outputs, "write", "before a page", "after a page")
     around(reach, os, "replace", "before a file takes its place", "")
     around(reach, Publication, "finish", "before it is published", "after it is published")

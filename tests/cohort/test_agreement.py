@@ -40,6 +40,7 @@ class Made:
         dice = random.Random(seed)
         self.people = [f"{n:04}" for n in range(1, count + 1)]
         self.handed, teams, lines, decisions = {}, {}, [], []
+        self.decided = {}  # who -> which points a person decided, and how many
         for place, who in enumerate(self.people):
             name = f"{dice.choice('ABCDE')}nn {dice.choice('KLMNO')}ee{place if dice.random() < 0.7 else ''}"
             team = f"team{place // 2}" if place < count // 5 else ""
@@ -49,6 +50,9 @@ class Made:
                 lines.append([name, f"brightspace:{who}", "", team, ""])  # in two sections
             kind = dice.choice(["file"] * 8 + ["nothing", "notes", "broken", "zip"])
             if kind == "nothing":
+                if not team and dice.random() < 0.5:  # a person decides about somebody who handed in nothing
+                    self.decided[who] = (None, 2.5)
+                    decisions.append(f'student = "brightspace:{who}"\npoints = 2.5')
                 continue
             for _ in range(dice.choice([1, 1, 1, 2])):
                 at = DEADLINE + timedelta(hours=dice.randint(-90, 60))
@@ -68,11 +72,12 @@ class Made:
             self.handed[who] = kind
             teams.setdefault(team, []).append(who)
             if not team and dice.random() < 0.15:
-                item = dice.choice(
-                    ['item = "jitter"\npoints = 1', 'item = "lab01/scale.plain"\npoints = 2', "points = 3.5"]
-                )
-                item = dice.choice([item, 'late = "waived"', "extension = 2026-12-01T00:00:00+00:00"])
-                decisions.append(f'student = "brightspace:{who}"\n{item}')
+                what = dice.choice(["points", 'late = "waived"', "extension = 2026-12-01T00:00:00+00:00"])
+                if what == "points":
+                    item, points = dice.choice([("jitter", 1), ("lab01/scale.plain", 2), (None, 3.5)])
+                    self.decided[who] = (item, points)
+                    what = (f'item = "{item}"\n' if item else "") + f"points = {points}"
+                decisions.append(f'student = "brightspace:{who}"\n{what}')
         self.roster = io.StringIO()
         csv.writer(self.roster).writerows(
             [["Name", "ID", "Email", "Team", "Extension"], *dice.sample(lines, len(lines))]
@@ -109,6 +114,14 @@ def test_every_figure_agrees_everywhere(tmp_path, course, seed, count):
         assert row.final == points
         staff = [change for change in row.adjustments if change.by == "staff" and change.item is None]
         assert not staff or row.final == staff[-1].after  # the policy does not cut what a person decided
+
+    # What a person decided stands at whom it was decided about, and at nobody else.
+    told = {
+        person.lms.removeprefix("brightspace:"): [(c.item, c.after) for c in row.adjustments if c.by == "staff"]
+        for row in rows.values()
+        for person in key[row.student].people
+    }
+    assert {who: one for who, one in told.items() if one} == {who: [one] for who, one in made.decided.items()}
 
     # grades.csv, items.csv
     with (out / "grades.csv").open(newline="", encoding="utf-8") as file:

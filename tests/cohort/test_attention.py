@@ -6,6 +6,7 @@ import pytest
 
 from grader.cohort.find import find
 from grader.cohort.late import LatePolicy, apply
+from grader.cohort.matching import NOBODY
 from grader.cohort.records import Row
 from grader.cohort.sources import Sources
 from grader.cohort.statistics import Gathering
@@ -96,3 +97,20 @@ def test_late_files_are_a_line_and_grace_is_one(told):
         ("late", "Handed in after the deadline", students),
         ("note", "Late, inside the grace time", students),
     ]
+
+
+def test_whose_work_it_is_comes_first(tmp_path, lab):
+    for name, content in {"ann": SOURCE, "bob": SOURCE + "#", "zed": "def f(:\n"}.items():
+        (tmp_path / "subs" / name).mkdir(parents=True)
+        (tmp_path / "subs" / name / "lab01.py").write_text(content)
+    (tmp_path / "class.csv").write_text("login\nann\nzed\n")
+    with Sources() as sources:
+        known = {"roster": tmp_path / "class.csv", "key_path": tmp_path / "key.json", "sources": sources}
+        found = find(tmp_path / "subs", lab, **known)
+    gathering = Gathering(lab)
+    for entry in found.entries:
+        graded = result() if entry.problem is None else problem_result(lab, "7", entry.filename, entry.problem)
+        gathering.add(Row.of(entry, graded))
+    bob = next(entry.student for entry in found.entries if entry.submission == "bob")
+    first, second, *_ = gathering.finish(found).attention
+    assert (first.kind, first.says, first.students) == ("whose", NOBODY, [bob]) and second.kind == "syntax_error"

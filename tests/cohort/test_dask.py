@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from grader.errors import CourseError, MachineError
-from grader.executors import Done, Setup, Work
+from grader.errors import CourseError, InternalError, MachineError
+from grader.executors import Done, Setup, Work, doubt
 
 pytest.importorskip("distributed", reason="needs Dask: pip install 'alphabar[cluster]'")
 
@@ -15,6 +15,7 @@ import dask
 import distributed
 
 from grader.executors.dask import DaskExecutor, _grade_there, _idle
+from grader.executors.doubt import Doubt
 
 ROOT = Path(__file__).parents[2]
 SETUP = Setup(ROOT, "lab01", 7, {}, "here", "")
@@ -48,8 +49,9 @@ def cluster(pythonpath):
 def executor(cluster):
     opened = []
 
-    def make(manner="serves"):
-        opened.append(DaskExecutor(SETUP, 2, 100.0, cluster.scheduler_address, command(manner)))
+    def make(manner="serves", reference=None):
+        doubt = Doubt(reference, ())
+        opened.append(DaskExecutor(SETUP, 2, 100.0, cluster.scheduler_address, command(manner), doubt))
         return opened[-1]
 
     yield make
@@ -88,6 +90,19 @@ def test_what_kills_three_judges_is_reported_and_no_worker_is_lost(executor, clu
     assert found["0"] == ("0", None) and found["2"] == ("2", None)
     assert found["1"][0] is None and "3 judges ended" in found["1"][1]
     assert {worker.pid for worker in cluster.workers.values()} == before
+
+
+def test_files_that_end_the_judges_of_workers_do_not_stop_the_honest_where_the_reference_is_right(
+    executor, monkeypatch
+):
+    monkeypatch.setattr(doubt, "LUCKLESS", 3)
+    seen = told(executor(reference=b"serves ours").run(works("serves", *["kills"] * 4, "serves")))
+    assert {id for id, (graded, _) in seen.items() if graded} == {"0", "5"} and set(seen) == set("012345")
+
+
+def test_a_grader_that_fails_on_the_reference_on_workers_too_stops(executor):
+    with pytest.raises(InternalError, match="fails on the reference itself"):
+        told(executor(reference=b"kills ours").run(works(*["kills"] * 3)))
 
 
 def test_the_work_of_a_killed_worker_is_done_by_another(executor, cluster):

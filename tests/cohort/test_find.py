@@ -234,6 +234,13 @@ def test_what_cannot_be_graded_is_an_entry_with_a_sentence_and_stops_nobody(tmp_
     assert entries["bob"].source == kept("b")
 
 
+def test_a_declared_encoding_is_read_as_python_reads_it(tmp_path, found):
+    declared = b"# -*- coding: latin-1 -*-\n# \xe9\n" + source("a")
+    subs = lay(tmp_path / "subs", {"ann/lab01.py": declared, "bob/lab01.py": source("b")})
+    ann = by_name(found(subs))["ann"]
+    assert ann.problem is None and ann.source == source_digest(declared)
+
+
 def test_an_archive_that_would_unpack_to_too_much(tmp_path, found, monkeypatch):
     monkeypatch.setattr(archives, "MAX_INNER_UNPACKED", 3 << 20)
     files = {"lab01.py": source("a")} | {f"{n}.txt": os.urandom(1 << 20) for n in range(4)}

@@ -10,15 +10,14 @@ from grader.cohort.gradebooks import (
     fill_moodle,
     grades_head,
     grades_lines,
-    gradescope,
     items_table,
     write_feedback,
 )
 from grader.cohort.records import Adjustment
 from grader.cohort.roster import Key, Known, Person
 from grader.errors import UsageError
-from grader.results import OUR_FAULT, Problem
-from tests.cohort.rows import check, row
+from grader.results import Problem
+from tests.cohort.rows import row
 
 STAFF = Adjustment(by="staff", item="scale", before=7, after=9, why="The page was wrong. (mk, 2026-11-24)")
 
@@ -226,36 +225,6 @@ def test_the_same_feedback_is_the_same_archive(tmp_path):
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
 
 
-# Gradescope
-
-
-def test_gradescope_gets_points_and_sentences_and_nothing_hidden():
-    checks = [
-        check("plain", "scale", 6, 6, "passed"),
-        check("secret", "scale", 0, 6, "failed", visible=False, message="It is off.", output="peeked 0.123"),
-        check("draws", "jitter", 0, 8, "timed_out"),
-    ]
-    told = gradescope(row(earned=6, checks=checks, final=8, adjustments=[STAFF]))
-    assert told["score"] == 8 and told["stdout_visibility"] == "hidden"
-    assert told["output"] == "Adjusted by staff: scale 7 -> 9. The page was wrong. (mk, 2026-11-24)"
-    assert [(t["number"], t["score"], t["max_score"], t["status"], t["output"]) for t in told["tests"]] == [
-        ("lab01/scale.plain", 6, 6, "passed", ""),
-        ("lab01/scale.secret", 0, 6, "failed", "It is off."),
-        ("lab01/jitter.draws", 0, 8, "failed", "It took too long."),
-    ]
-    assert "0.123" not in str(told)
-
-
-def test_gradescope_is_not_told_what_failed_on_our_side():
-    told = gradescope(row(checks=[], problem=Problem(kind="grader_error", message="lab01/scale.secret: hidden detail")))
-    assert told["output"] == OUR_FAULT
-
-
-def test_gradescope_gets_the_problem():
-    told = gradescope(row(earned=0, checks=[], problem=Problem(kind="syntax_error", message="SyntaxError: here")))
-    assert told["output"] == "SyntaxError: here" and told["tests"] == []
-
-
 # Our own
 
 
@@ -322,7 +291,7 @@ def test_numbers_and_harmless_text_stay_as_they_are_and_a_mark_is_an_option():
 
 
 def test_items_csv_has_a_line_for_every_check():
-    lines = read(csv_bytes(items_table([row("s001", 20), row("s002", 6)])))
+    lines = read(csv_bytes(items_table((one.student, one) for one in (row("s001", 20), row("s002", 6)))))
     assert [(one["student"], one["check"], one["outcome"], one["earned"]) for one in lines][3:] == [
         ("s002", "lab01/scale.plain", "passed", "6.0"),
         ("s002", "lab01/scale.secret", "failed", "0.0"),

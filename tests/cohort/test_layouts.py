@@ -6,6 +6,7 @@
 import contextlib
 import io
 import re
+import signal
 import subprocess
 import tarfile
 import zipfile
@@ -14,13 +15,18 @@ from pathlib import Path
 
 import pytest
 
+from grader.cli.instructor import read_cohort
 from grader.cohort import archives
+from grader.cohort import find as find_module
 from grader.cohort.find import find
+from grader.cohort.limits import at_most
+from grader.cohort.matching import NOBODY
 from grader.cohort.roster import read_key
 from grader.cohort.sources import Sources
 from grader.digests import source_digest
-from grader.errors import UsageError
+from grader.errors import SubmissionError, UsageError
 from tests import toy
+from tests.cohort.inside import cohort
 
 PAGE = Path(__file__).parents[2] / "docs" / "cohort.md"
 MADE_BY = "<!-- made by tests/cohort/test_layouts.py -->"
@@ -176,8 +182,13 @@ def table() -> str:
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory):
-    return toy.make(tmp_path_factory.mktemp("course")).lab("lab01")
+def course(tmp_path_factory):
+    return toy.make(tmp_path_factory.mktemp("course"))
+
+
+@pytest.fixture(scope="module")
+def lab(course):
+    return course.lab("lab01")
 
 
 @pytest.fixture
@@ -275,6 +286,15 @@ def test_a_wrapper_is_looked_through_and_said(hand, files, said):
     assert found.notes == [f"looked through {said}"]
 
 
+@pytest.mark.parametrize("name", ["submissions.zip", "Abgaben (2).zip"])
+def test_a_class_in_a_zip_in_a_zip_is_looked_through_and_said(tmp_path, hand, name):
+    inside = zipped({"u1/lab01.py": A, "u2/lab01.py": B})
+    (tmp_path / "outer.zip").write_bytes(zipped({name: inside}))
+    entries, found, _ = hand({}, path=tmp_path / "outer.zip")
+    assert digests(entries) == {"u1": source_digest(A), "u2": source_digest(B)}
+    assert found.notes == [f"looked through {name}"]
+
+
 @pytest.mark.parametrize(
     "files",
     [
@@ -337,6 +357,27 @@ def test_what_was_typed_into_canvas_is_a_row_of_its_author_without_a_name(hand):
     assert not any(name in found.model_dump_json() for name in ("lastfirst", "doejane", "leeann"))
 
 
+ANONYMOUS = ["LATE_anon_xY9z8_9002_lab01.py", "anon_b81Zz_9001_lab01.py", "LATE_anon_c00Kq_text.html"]
+
+
+def test_an_anonymous_export_finds_its_people_by_canvass_number_alone(hand):
+    roster = "Name,ID\nAnn Lee,xY9z8\nBob Ray,canvas:b81Zz\nCy Fox,c00Kq\n"
+    entries, found, key = hand(dict(zip(ANONYMOUS, (A, B, b"<p>"), strict=True)), roster)
+    assert found.layout == "canvas" and found.unmatched == []
+    assert {name: entry.late for name, entry in entries.items()} == {
+        "xY9z8_9002_lab01.py": True,
+        "b81Zz_9001_lab01.py": False,
+        "c00Kq": True,
+    }
+    assert [key[entries[name].student].people[0].name for name in sorted(entries)] == ["Bob Ray", "Cy Fox", "Ann Lee"]
+
+
+def test_an_anonymous_export_that_no_list_knows_asks_a_person(hand):
+    entries, found, key = hand(dict(zip(ANONYMOUS, (A, B, b"<p>"), strict=True)), "Name,ID\nAnn Lee,340934\n")
+    assert all(NOBODY in entry.notes for entry in entries.values()) and len(found.unmatched) == 1
+    assert all(key[entry.student].people[0].name == "" for entry in entries.values())
+
+
 # Moodle
 
 
@@ -345,7 +386,7 @@ def test_different_numbers_are_different_people_whatever_the_names(hand):
     files = {f"{name}_assignsubmission_file_/lab01.py": source(name) for name in names}
     entries, found, key = hand(files, "Name,Email\nSecond Last,s@uni.edu\n")
     one, two = (entries[f"{number}_assignsubmission_file_"] for number in (501, 502))
-    assert one.notes == ["Nobody on the roster fits it."] and two.notes == [] and found.unmatched == []
+    assert one.notes == [NOBODY] and two.notes == [] and found.unmatched == []
     assert key[one.student].people[0].email == "" and key[two.student].people[0].email == "s@uni.edu"
     _alone, found, key = hand({"First-Second Last_501_assignsubmission_file_/lab01.py": A}, at="alone")
     assert [line.people[0].email for line in key.values() if "501" in line.submission] == [""]
@@ -372,17 +413,41 @@ def test_the_same_word_before_every_number_is_no_name(hand):
     assert [line.people[0].name for line in key.values()] == ["", ""]
 
 
-@pytest.mark.parametrize(
-    ("name", "code"), [("王小明", "gbk"), ("Zoë Žák", "cp1252"), ("Jiří Čapek", "cp852"), ("Пётр", "cp866")]
-)
+def in_code(files, code):
+    """A zip whose names stand in `code` without the mark of UTF-8, as the programs of other systems write it."""
+    names = {f"{place}".ljust(len(name.encode(code)), "x"): name.encode(code) for place, name in enumerate(files)}
+    data = zipped(dict(zip(names, files.values(), strict=True)))
+    for stand_in, name in names.items():
+        data = data.replace(stand_in.encode(), name)
+    return data
+
+
+UNSURE = [
+    *(("gbk", name) for name in ("王小明", "马龙", "劉", "陈")),
+    *(("cp1252", name) for name in ("Zoë Žák", "Novák", "Ünal", "Åsa", "Peña", "Groß")),
+    *(("cp852", name) for name in ("Jiří Čapek", "Paweł", "Dvořák", "Łukasz", "Kűri Győző", "Václav Klaus, Růžena")),
+    ("cp1250", "Černý"),
+    ("cp866", "Пётр"),
+]
+
+
+@pytest.mark.parametrize(("code", "name"), UNSURE)
 def test_a_name_that_cannot_be_read_is_kept_by_its_number_and_said(tmp_path, hand, name, code):
-    told = f"{name}_531_assignsubmission_file_/lab01.py".encode(code)
-    stands = zipped({"x" * len(told): A, "Ann Lee_7_assignsubmission_file_/lab01.py": B})
-    (tmp_path / "export.zip").write_bytes(stands.replace(b"x" * len(told), told))
+    files = {f"{name}_531_assignsubmission_file_/lab01.py": A, "Ann Lee_7_assignsubmission_file_/lab01.py": B}
+    (tmp_path / "export.zip").write_bytes(in_code(files, code))
     entries, _, key = hand({}, "Name,ID\nAnn Lee,moodle:7\nSomebody,moodle:531\n", path=tmp_path / "export.zip")
     entry = entries["531_assignsubmission_file_"]
     assert entry.notes == ["The name in the export cannot be read; its number counts."]
     assert key[entry.student].people[0].name == "Somebody" and entry.source == source_digest(A)
+
+
+@pytest.mark.parametrize("code", ["cp437", "cp850", "cp852"])
+@pytest.mark.parametrize("name", ["Zoë Müller", "José Gómez", "Jörg Groß", "Benoît Lefévre"])
+def test_a_name_that_every_alphabet_of_dos_writes_alike_is_read(tmp_path, hand, name, code):
+    files = {f"{name}_531_assignsubmission_file_/lab01.py": A, "Ann Lee_7_assignsubmission_file_/lab01.py": B}
+    (tmp_path / "export.zip").write_bytes(in_code(files, code))
+    entries, found, _ = hand({}, f"Name,Email\n{name},n@x\nAnn Lee,a@x\n", path=tmp_path / "export.zip")
+    assert found.unmatched == [] and entries["531_assignsubmission_file_"].notes == []
 
 
 # Brightspace
@@ -451,6 +516,22 @@ def test_a_damaged_zip_is_its_own_rows_sentence(tmp_path, hand, how):
         hand({}, path=tmp_path / "class.zip")
 
 
+@pytest.mark.parametrize("more", [["--dry-run"], []], ids=["dry run", "run"])
+def test_a_class_with_all_of_them_is_graded(tmp_path, course, more):
+    kinds = ["LZMA", "LZMA stream", "local name", "negative offset", "offset of 2^63"]
+    files = {f"in/u{n}/work.zip": damaged(how) for n, how in enumerate(kinds)} | {"in/honest/lab01.py": A}
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(content)
+    code, out, err = cohort(course, tmp_path / "in", "-o", tmp_path / "out", *more)
+    assert code == 0, err
+    if more:
+        assert out.count("cannot be unpacked") == len(kinds) and "honest" in out
+    else:
+        rows = read_cohort(tmp_path / "out").rows
+        assert sorted(row.problem.kind if row.problem else "" for row in rows) == ["", *["bad_archive"] * len(kinds)]
+
+
 def test_of_many_files_that_could_be_meant_few_are_read(hand, monkeypatch):
     read = []
     inner = archives.read_capped
@@ -460,18 +541,55 @@ def test_of_many_files_that_could_be_meant_few_are_read(hand, monkeypatch):
     assert entries["u1"].source == source_digest(A) and len(read) < 150
 
 
-def test_looking_for_a_file_has_an_end(hand, monkeypatch):
-    monkeypatch.setattr("grader.cohort.find.MAX_SECONDS", 0.0)
+SLOW = b"def f():\n" + b" 1;1;1;1;1;1;1;1\n" * 6000  # 100 kB that pack into 300 bytes
+
+
+@pytest.mark.parametrize(
+    "files",
+    [{"lab01.py": SLOW}, {"a.py": SLOW + b"\n"} | {f"{n}.py": SLOW for n in range(50)}],
+    ids=["within the only file", "between files"],
+)
+@pytest.mark.parametrize("packed", [True, False], ids=["zip", "folder"])
+def test_looking_for_a_file_has_an_end_for_each_student(hand, monkeypatch, files, packed):
+    monkeypatch.setattr("grader.cohort.find.MAX_SECONDS", 0.1)
     slow = {}
-    files = {"u1/work.zip": zipped({"a.py": b"x = 1\n", "b.py": b"y = 1\n"}), "u2/lab01.py": B}
-    entries, _, _ = hand(files, slow=slow)
-    assert entries["u1"].problem.kind == "unsafe_archive" and entries["u2"].source == source_digest(B)
+    handed = {"u1/work.zip": zipped(files)} if packed else {f"u1/{name}": content for name, content in files.items()}
+    entries, _, _ = hand(handed | {"u2/lab01.py": B, "u3/lab01.py": A}, slow=slow)
+    assert entries["u1"].source is None and entries["u1"].problem.kind == "unreadable"
+    assert "more than 0.1 s of computing to look through it; hand in lab01.py alone" in entries["u1"].problem.message
+    assert (entries["u2"].source, entries["u3"].source) == (source_digest(B), source_digest(A))
     # What took too long is not looked through again, until it is another file.
-    monkeypatch.setattr("grader.cohort.find.MAX_SECONDS", 10.0)
-    monkeypatch.setattr(archives, "inner", None)
-    assert hand({}, slow=slow)[0]["u1"].problem == entries["u1"].problem and len(slow) == 1
-    monkeypatch.undo()
-    assert hand({"u1/work.zip": zipped({"lab01.py": A})}, slow=slow)[0]["u1"].source == source_digest(A)
+    looked = []
+    inner = find_module._chosen
+    monkeypatch.setattr(find_module, "_chosen", lambda files, lab: looked.append(files) or inner(files, lab))
+    assert hand({}, slow=slow)[0]["u1"].problem == entries["u1"].problem and len(slow) == 1 and len(looked) == 2
+    if packed:
+        assert hand({"u1/work.zip": zipped({"lab01.py": A})}, slow=slow)[0]["u1"].source == source_digest(A)
+
+
+def test_what_takes_too_long_is_remembered_by_the_folder_of_results(tmp_path, course, monkeypatch):
+    for name, content in {"u1": SLOW, "u2": A}.items():
+        (tmp_path / "in" / name).mkdir(parents=True)
+        (tmp_path / "in" / name / "lab01.py").write_bytes(content)
+    monkeypatch.setattr(find_module, "MAX_SECONDS", 0.1)
+    looked = []
+    inner = find_module._chosen
+    monkeypatch.setattr(find_module, "_chosen", lambda files, lab: looked.append(files) or inner(files, lab))
+    words = (tmp_path / "in", "-o", tmp_path / "out")
+    for count, more in ((2, ()), (3, ()), (4, ("--dry-run",))):  # both, then one in each run
+        assert cohort(course, *words, *more)[0] == 0 and len(looked) == count
+    assert [row.problem and row.problem.kind for row in read_cohort(tmp_path / "out").rows].count("unreadable") == 1
+
+
+def test_a_reader_that_catches_everything_does_not_catch_the_end(monkeypatch):
+    def reads_for_ever():
+        while True:
+            with contextlib.suppress(Exception):
+                sum(range(100))
+
+    with pytest.raises(SubmissionError, match=r"more than 0\.05 s"), at_most(0.05, "lab01.py"):
+        reads_for_ever()
+    assert signal.getitimer(signal.ITIMER_PROF) == (0.0, 0.0) and signal.getsignal(signal.SIGPROF) is signal.SIG_DFL
 
 
 def test_a_zip64_table_of_contents_is_not_read(hand):

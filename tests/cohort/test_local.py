@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from grader.errors import CourseError, InternalError, MachineError
-from grader.executors import Setup, Work, local
+from grader.executors import Setup, Work, doubt, local
+from grader.executors.doubt import Doubt
 from grader.executors.local import LocalExecutor
 
 ROOT = Path(__file__).parents[2]
@@ -19,7 +20,7 @@ def executor(monkeypatch):
 
     def make(jobs=2, manner="serves", deadline_s=100.0, reference=None):
         command = (sys.executable, "-m", "tests.cohort.judge_stub", manner)
-        opened.append(LocalExecutor(SETUP, jobs, deadline_s, command, reference))
+        opened.append(LocalExecutor(SETUP, jobs, deadline_s, command, Doubt(reference, ())))
         return opened[-1]
 
     yield make
@@ -120,13 +121,13 @@ def test_judges_that_do_not_start_stop_the_run(executor):
 
 
 def test_a_grader_that_fails_on_everybody_stops(executor, monkeypatch):
-    monkeypatch.setattr(local, "LUCKLESS", 2)
+    monkeypatch.setattr(doubt, "LUCKLESS", 2)
     with pytest.raises(InternalError, match=r"2 submissions in a row.*broke off"):
         told(executor(1), works(*["fails"] * 4))
 
 
 def test_files_that_end_the_judges_do_not_stop_the_honest_where_the_reference_is_right(executor, monkeypatch):
-    monkeypatch.setattr(local, "LUCKLESS", 3)
+    monkeypatch.setattr(doubt, "LUCKLESS", 3)
     seen = told(executor(1, reference=b"serves ours"), works("serves", *["kills"] * 4, "serves"))
     assert {id for id, (graded, _) in seen.items() if graded} == {"0", "5"} and set(seen) == set("012345")
 

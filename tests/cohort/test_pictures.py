@@ -1,8 +1,11 @@
 """The pictures of a class's pages: drawn after all verdicts, kept, and never at a verdict's cost."""
 
+import json
+
 import pytest
 
 from grader.cli.instructor import read_cohort
+from grader.cohort.publish import FILES
 from grader.cohort.run import Cohort, canonical_cohort
 from grader.digests import drawing_digest
 from grader.errors import InternalError
@@ -104,7 +107,7 @@ def test_a_drawer_that_gives_up_costs_nobody_a_result(course, store):
     stopped = cohort.draw(cohort.undrawn(), Drawing({b"b": InternalError("It stops.")}), lambda _: None)
     assert stopped == "It stops."
     assert [cohort.drawn(one) is not None for one in entries] == [True, False]
-    assert [row.score.earned for row in cohort.rows()] == [7, 7]
+    assert [cohort.row(one).score.earned for one in entries] == [7, 7]
 
 
 def test_what_did_not_load_or_failed_on_our_side_is_not_drawn(course, store):
@@ -189,7 +192,7 @@ def test_a_broken_figure_costs_no_result_and_a_note_says_so(tmp_path):
     (tmp_path / "in" / "right").mkdir(parents=True)
     (tmp_path / "in" / "right" / "lab01.py").write_text(toy.REFERENCE)
     done = grade(tmp_path, broken, "--pictures")
-    assert done.returncode == 0 and "could not be drawn (FileNotFoundError" in done.stderr
+    assert done.returncode == 70 and "could not be drawn (FileNotFoundError" in done.stderr
     [row] = read(tmp_path).rows
     assert row.score.earned == 7
     page = pages(tmp_path)["right"]
@@ -198,3 +201,43 @@ def test_a_broken_figure_costs_no_result_and_a_note_says_so(tmp_path):
     (broken.root / "exercises" / "lab01_toy" / "figures.py").write_text(FIGURES)
     mended = grade(tmp_path, broken, "--pictures")
     assert "1 files have their result already" in mended.stderr and "A curve" in pages(tmp_path)["right"]
+    assert mended.returncode == 0
+
+
+LARGEST = """
+import torch
+
+
+def scale(x, factor):
+    signs = torch.ones(x.numel(), dtype=torch.float64)
+    signs[::2] = -1.0
+    return (signs * 1.7e308).reshape(x.shape)
+
+
+def jitter(x, generator):
+    return torch.full(x.shape, -1.7e308, dtype=torch.float64)
+"""
+BOTH_ENDS = FIGURES.replace(
+    "points = [(0.0, 0.0), (1.0, float(yours.array[0]) if yours is not None else 0.0)]",
+    "points = [(float(i), float(y)) for i, y in enumerate(yours.array if yours is not None else [0.0])]",
+)
+
+
+def test_answers_at_the_ends_of_float64_cost_their_own_points_and_nothing_else(tmp_path):
+    course = course_with(tmp_path / "toy", BOTH_ENDS)
+    for name, source in {"right": toy.REFERENCE, "largest": LARGEST}.items():
+        (tmp_path / "in" / name).mkdir(parents=True)
+        (tmp_path / "in" / name / "lab01.py").write_text(source)
+    alone = toy.grade(tmp_path / "in" / "largest", "lab01", course=course.root)
+    report = tmp_path / "in" / "largest" / ".grade" / "lab01" / "report.html"
+    assert alone.returncode == 1 and "Warning" not in alone.stderr, alone.stderr
+    assert (
+        "A curve" in report.read_text()
+        and json.loads(report.with_name("result.json").read_text())["score"]["earned"] == 0
+    )
+    for words in (["--pictures"], []):
+        done = grade(tmp_path, course, *words)
+        assert done.returncode == 0 and "bug of ours" not in done.stderr, done.stderr
+        assert {row.submission: row.final for row in read(tmp_path).rows} == {"right": 7, "largest": 0}
+        assert all((tmp_path / "out" / name).exists() for name in FILES) and len(pages(tmp_path)) == 2
+    assert all("A curve" in page and "NaN" not in page for page in pages(tmp_path).values())

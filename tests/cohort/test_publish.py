@@ -152,14 +152,15 @@ def test_at_no_moment_is_there_some_of_both(tmp_path, first, how):
 # One OUT, one run
 
 
-def test_two_runs_at_once_in_one_folder(tmp_path, course):
+@pytest.mark.parametrize("times", [3, pytest.param(20, marks=pytest.mark.sweep)])
+def test_two_runs_at_once_in_one_folder(tmp_path, course, times):
     subs = tmp_path / "in"
     for number in range(6):
         (subs / f"u{number}").mkdir(parents=True)
         (subs / f"u{number}" / "lab01.py").write_text(f"x = {'1' * (number + 1)}\n")
     out = tmp_path / "out"
     told = None
-    for _ in range(20):
+    for _ in range(times):
         gate = os.pipe()
 
         def work(gate=gate):
@@ -191,6 +192,33 @@ def test_who_is_refused_is_told_by_whom(tmp_path):
     with held(tmp_path):
         assert waited(forked(work)) == 5
     assert waited(forked(work)) == 0
+
+
+# Names
+
+
+def test_no_file_but_the_key_holds_a_name_of_canvas_or_the_roster(tmp_path, course):
+    names = [
+        "LATE_anon_xY9z8_9002_lab01.py",
+        "doejane_LATE_340935_208490285_lab01.py",
+        "lastfirst_201_text.html",
+        "foxcy_LATE_202_link.html",
+        "group_3_7_LATE_340934_208490284_lab01.py",
+    ]
+    (tmp_path / "in").mkdir()
+    for number, name in enumerate(names):
+        (tmp_path / "in" / name).write_text(f"x = {number}\n")
+    people = ["Ann Leeds,xY9z8", "Jane Doe,340935", "First Last,201", "Cy Fox,202", "group 3 7,340934", "Zed Zorn,9"]
+    (tmp_path / "class.csv").write_text("Name,ID\n" + "\n".join(people) + "\n")
+    code, out, err = cohort(course, tmp_path / "in", "-o", tmp_path / "out", "--roster", tmp_path / "class.csv")
+    assert code == 0
+    written = {path.name: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    key = written.pop("students.key.json")
+    told = [out.encode(), err.encode(), *written.values()]
+    for name in (b"Leeds", b"Jane", b"First", b"Cy Fox", b"Zorn"):
+        assert name in key and not any(name in text for text in told)
+    for name in (b"doejane", b"lastfirst", b"foxcy", b"group_3"):
+        assert not any(name in text for text in told)
 
 
 # What a run that was refused has changed
@@ -337,6 +365,29 @@ def test_a_decision_for_who_handed_in_nothing_is_a_row_with_its_reason(tmp_path,
     assert f"{row.student},nothing from {row.student},5.0,0.0,7.0" in (graded / "grades.csv").read_text()
 
 
+def test_a_decision_for_who_handed_in_nothing_moves_nobody_elses_row(tmp_path, course):
+    (tmp_path / "in" / "s002").mkdir(parents=True)
+    (tmp_path / "in" / "s002" / "lab01.py").write_text("x = 1\n")
+    (tmp_path / "class.csv").write_text("login,email\ns002,a@x\nzed,z@x\n")
+    (tmp_path / "a.toml").write_text(OVERRIDE.format("z@x", "", 5))
+    words = (tmp_path / "in", "-o", tmp_path / "out", "--roster", tmp_path / "class.csv")
+    assert cohort(course, *words, "--adjust", tmp_path / "a.toml")[0] == 0
+    first, second = read_cohort(tmp_path / "out").rows  # the one who handed in nothing comes first
+    assert (first.student, first.final, len(first.adjustments)) == ("s001", 5, 1)
+    assert (second.student, second.submission, second.adjustments) == ("s002", "s002", [])
+
+
+def test_a_run_without_the_decisions_that_stood_says_whose_they_were(tmp_path, course, graded):
+    (tmp_path / "a.toml").write_text(OVERRIDE.format("u1", "", 1))
+    assert cohort(course, tmp_path / "in", "-o", graded, "--adjust", tmp_path / "a.toml")[0] == 0
+    [u1] = [row.student for row in read_cohort(graded).rows if row.adjustments]
+    said = "! what staff decided counted here before and is not in this run; --adjust keeps it: "
+    assert said not in cohort(course, tmp_path / "in", "-o", graded, "--adjust", tmp_path / "a.toml")[2]
+    assert said not in cohort(course, tmp_path / "in", "-o", graded, "--only", "u2")[2]  # u1's row stays as it is
+    _, _, err = cohort(course, tmp_path / "in", "-o", graded)
+    assert f"{said}{u1}\n" in err and not any(row.adjustments for row in read_cohort(graded).rows)
+
+
 def test_an_extension_by_decision_moves_the_deadline_and_stands(tmp_path, course):
     folder = tmp_path / "in" / "1-6 - Ann Lee - Nov 23, 2026 800 AM"
     folder.mkdir(parents=True)
@@ -375,9 +426,15 @@ def test_a_deadline_at_the_calendars_end_is_a_sentence(tmp_path, course, graded,
         ["cohort", "lab01", "in", "-o", "out", "--dry-run"],
         ["start", "lab01"],
         ["audit", "lab01"],
+        ["audit"],
         ["release", "-o", "edition"],
+        ["list"],
+        ["read"],
+        ["read", "lab01"],
+        ["hint", "lab01", "scale"],
+        ["new", "lab02"],
     ],
-    ids=lambda words: words[0],
+    ids=" ".join,
 )
 def test_a_syntax_error_of_the_courses_own_is_exit_code_4_with_file_and_line(tmp_path, monkeypatch, name, words):
     broken = toy.make(tmp_path / "course")
@@ -390,3 +447,14 @@ def test_a_syntax_error_of_the_courses_own_is_exit_code_4_with_file_and_line(tmp
     monkeypatch.chdir(tmp_path)
     code, _, err = command(broken, *words)
     assert code == 4 and f"{path.parent.name}/{path.name}, line {line}: " in err
+
+
+@pytest.mark.parametrize("words", [[], ["doctor"]], ids=["grade alone", "doctor"])
+def test_what_needs_no_lab_says_it_too(tmp_path, monkeypatch, words):
+    broken = toy.make(tmp_path / "course")
+    path = broken.root / "exercises" / "lab01_toy" / "checks.py"
+    path.write_text("def broken(:\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GRADE_COURSE", str(broken.root))
+    code, out, err = command(None, *words)
+    assert code == 4 and "lab01_toy/checks.py, line 1: " in out + err

@@ -1,7 +1,7 @@
 import pytest
 
 from grader.cohort.find import find
-from grader.cohort.matching import SEVERAL
+from grader.cohort.matching import NOBODY, SEVERAL
 from grader.cohort.roster import Directory, Person, read_key, read_roster
 from grader.cohort.sheets import Sheet
 from grader.cohort.sources import Sources
@@ -47,9 +47,9 @@ def hand(tmp_path, lab):
 def test_canvas_submissions_and_its_gradebook_as_the_roster(hand):
     entries, found, key = hand(["smithbob_340934_1_lab01.py", "doejane_55_2_lab01.py"], CANVAS)
     bob, jane = entries["340934_1_lab01.py"], entries["55_2_lab01.py"]
-    assert bob.notes == [] and jane.notes == ["Nobody on the roster fits it."]
+    assert bob.notes == [] and jane.notes == [NOBODY]
     assert key[bob.student].people == [
-        Person(name="smithbob", lms="canvas:340934", sid="S124", login="bsmith", email="")
+        Person(name="Smith, Bob", lms="canvas:340934", sid="S124", login="bsmith", email="")
     ]
     assert [key[student].people[0].name for student in found.unmatched] == ["Lee, Ann"]
 

@@ -52,7 +52,7 @@ def graded(course, store, executor, *entries, regrade=False):
     cohort = Cohort(course, course.lab("lab01"), found(*entries), KEPT, store)
     heard = []
     cohort.grade(cohort.work(regrade), executor, heard.append)
-    return list(cohort.rows()), heard
+    return [cohort.row(one) for one in entries], heard
 
 
 def hand_in(folder, sources):
@@ -178,17 +178,17 @@ POINTS = [
     ("made", "in the transaction", 2, 1),
     ("made", "after keeping", 3, 3),
     ("made", "after keeping", 9, 9),
-    ("made", "before the rows", 1, 9),
+    ("made", "before a row", 1, 9),
     ("made", "before a page", 1, 9),
     ("made", "after a page", 5, 9),
     ("made", "before a file takes its place", 11, 9),
     ("made", "before it is published", 1, 9),
     ("made", "after it is published", 1, 9),
     ("local", "graded", 4, 3),
-    ("local", "before the rows", 1, 9),
+    ("local", "before a row", 1, 9),
     ("dask", "graded", 4, 3),
     ("dask", "in the transaction", 6, 5),
-    ("dask", "before the rows", 1, 9),
+    ("dask", "before a row", 1, 9),
 ]
 JUDGES = [
     ("local", "judge asked to start", 1),

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.toy import ROOT
+
 from .conftest import SECRET, SECRETS, Edition
 
 pytestmark = [pytest.mark.wheel, pytest.mark.xdist_group("wheel")]
@@ -63,6 +65,29 @@ def test_it_lists_starts_and_grades_where_no_checkout_is(full: Edition, ground: 
     where = full.run(desk, "-c", "import grader, torch; print(grader.__file__, torch.__file__)").stdout
     assert str(full.site) in where
     assert where.count(str(full.site)) == 1  # torch is another environment's
+
+
+def test_it_grades_for_other_programs_where_no_checkout_is(full: Edition, ground: Path) -> None:
+    handed_in = ground / "handed-in" / "jane"
+    handed_in.mkdir(parents=True)
+    shutil.copy(ROOT / "fixtures" / "submissions" / "one_known_mistake" / "lab01.py", handed_in)
+    done = full.grade(ground, "ci", "handed-in", "--min-points", "50%", "-o", "graded")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("lab01  jane/lab01.py  36.36 of 41 points  (11 passed, 1 partly)")
+    assert "alpha_not_alpha_bar" in (ground / "graded" / "junit.xml").read_text(encoding="utf-8")
+
+    # Gradescope's script finds this environment where setup.sh would have made one.
+    machine = ground / "autograder"
+    (machine / "results").mkdir(parents=True)
+    (machine / "submission").symlink_to(handed_in)
+    (machine / "venv").symlink_to(full.python.parents[1])
+    script = full.course / "templates" / "ci" / "gradescope" / "run_autograder"
+    own = {"AUTOGRADER": str(machine), "PATH": os.environ["PATH"], "HOME": str(ground), "LANG": "C.UTF-8"}
+    done = subprocess.run(["sh", str(script)], env=own, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = json.loads((machine / "results" / "results.json").read_text(encoding="utf-8"))
+    assert results["score"] == 36.36
+    assert sum(test["status"] == "failed" for test in results["tests"]) == 11
 
 
 # An attack from the wheel

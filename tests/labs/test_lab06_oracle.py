@@ -41,6 +41,7 @@ def test_agrees_with_the_recorded_pipeline(case):
     assert torch.equal(outcome["calls"], golden[f"{case}/calls"])
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("case", recipe.CASES)
 def test_agrees_with_the_live_pipeline_to_the_bit(case):
     pytest.importorskip("transformers", reason="StableDiffusionPipeline needs transformers: install the oracle extra")
@@ -243,6 +244,7 @@ def test_prediction_of_the_roles():
 # read_pipeline
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("case", recipe.READ)
 def test_reads_what_the_library_has_put_together(case):
     pytest.importorskip("transformers", reason="StableDiffusionPipeline needs transformers: install the oracle extra")

@@ -69,6 +69,7 @@ def test_the_loop_is_the_recorded_pipeline_s(name):
     assert torch.equal(outcome["calls"], kept["calls"])
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("name", recipe.LOOPS)
 def test_the_loop_is_the_live_pipeline_s(name):
     pytest.importorskip("transformers", reason="StableDiffusionControlNetPipeline needs it: install the oracle extra")

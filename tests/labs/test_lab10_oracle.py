@@ -209,10 +209,12 @@ def test_moves_of_text_to_image():
     assert moves_of_the_lab(["text_encoder", "unet", "unet", "unet", "vae"]) == MOVES
 
 
+@pytest.mark.oracle
 def test_accelerate_moves_alike_in_text_to_image():
     assert moves_of_accelerate(["text_encoder", "unet", "unet", "unet", "vae"]) == MOVES
 
 
+@pytest.mark.oracle
 def test_accelerate_keeps_two_components_in_image_to_image():
     """The chain evicts the predecessor alone: the VAE, which ran first, stays while the others come."""
     run = ["vae", "text_encoder", "unet", "vae"]

@@ -10,6 +10,8 @@ from fixtures.recipes.minisd import measure
 pytest.importorskip("transformers", reason="needs the oracle extra: pip install 'alphabar[oracle]'")
 pytest.importorskip("peft", reason="needs the oracle extra: pip install 'alphabar[oracle]'")
 
+pytestmark = pytest.mark.oracle
+
 PROMPTS = ["a red circle", "a blue square above a white ring"]
 # The pipelines scale and guide in another order of operations; twenty steps add that up.
 CLOSE = {"atol": 2e-3, "rtol": 0.0}

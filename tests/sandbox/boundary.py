@@ -5,8 +5,11 @@ that begin with `# twin: ` in there stand in its place. So the two cannot drift 
 
     # attacks LAB TASK[, TASK] | what it tries
 
-and further comments on top, where they hold: `# open: why it earns more than its twin`, `# undone: why the twin lacks
-nothing`, `# isolated: what holds it back` (it is not tried without isolation), `# full: why it is tried nowhere else`,
+and further comments on top, where they hold: `# unwitnessed: what nobody sees, so that it earns more than its twin`,
+`# reported: what a process says of itself, for a tenth of its task at most`, `# openly: what plain code does to the
+same effect` (in the third edition the lines `# openly: ` stand in the trick's place, and the trick may earn what that
+code earns), `# undone: why the twin lacks nothing`, `# isolated: what holds it back` (it is not tried without
+isolation), `# full: why it is tried nowhere else`,
 `# a user too`, `# seeds: two` (what a student is shown must be the same whatever the hidden inputs are), `# on the
 desk` (the trick lies in the folder that is handed in, see DESKS), `# quiet: why it cannot say so` (else the trick
 prints `in place` once it is).
@@ -46,7 +49,18 @@ PAGE = ROOT / "docs" / "security.md"
 BEGIN, END = "<!-- attacks: made by `python -m tests.sandbox.boundary --write` -->", "<!-- end of attacks -->"
 MODES = ("full", "no bwrap", "none")
 USER = " as a user"
-FLAGS = ("open", "undone", "isolated", "full", "a user too", "seeds", "on the desk", "quiet")
+FLAGS = (
+    "unwitnessed",
+    "reported",
+    "openly",
+    "undone",
+    "isolated",
+    "full",
+    "a user too",
+    "seeds",
+    "on the desk",
+    "quiet",
+)
 PLACED = "in place"
 MOST_REPORTED = 0.1  # of a task's points: docs/authors.md
 
@@ -70,10 +84,16 @@ class Pair:
     @cached_property
     def twin(self) -> str:
         """Return the source without its trick."""
-        return _without_tricks(self.text)
+        return _edition(self.text, "twin")
+
+    @cached_property
+    def plain(self) -> str | None:
+        """Return plain code that has the same effect, where there is any."""
+        return _edition(self.text, "openly") if "openly" in self.flags else None
 
 
-def _without_tricks(text: str) -> str:
+def _edition(text: str, word: str) -> str:
+    """Return a source with the lines `# WORD: ` of each trick in the trick's place."""
     kept, inside = [], False
     for line in text.splitlines():
         if line.strip() == "# trick":
@@ -82,8 +102,8 @@ def _without_tricks(text: str) -> str:
             inside = False
         elif not inside:
             kept.append(line)
-        elif line.strip().startswith("# twin: "):
-            kept.append(line.replace("# twin: ", "", 1))
+        elif line.strip().startswith(f"# {word}: "):
+            kept.append(line.replace(f"# {word}: ", "", 1))
     assert not inside, "a trick does not end"
     return "\n".join(kept) + "\n"
 
@@ -127,13 +147,14 @@ class Earned:
 
 @dataclass(frozen=True)
 class Tried:
-    """A pair in one mode: twin and attack, and an honest file afterwards."""
+    """A pair in one mode: twin and attack, plain code of the same effect, and an honest file afterwards."""
 
     pair: Pair
     mode: str
     twin: Earned
     attack: Earned
     honest: Earned
+    plain: Earned | None = None
 
     def faults(self, lab: Lab) -> Iterator[str]:
         """Yield what does not hold, as sentences."""
@@ -148,18 +169,21 @@ class Tried:
             yield f"its twin earns {self.twin.points}: is there anything to gain?"
         if "quiet" not in self.pair.flags and not self.attack.placed:
             yield "its trick never was in place"
-        more = [task for task in worth if self.attack.points[task] > self.twin.points[task] + 1e-9]
-        if more and "open" not in self.pair.flags:
-            won = ", ".join(sorted(self.attack.passed - self.twin.passed))
-            yield f"it earns {self.attack.points}, its twin {self.twin.points}: by {won}"
-        if not more and "open" in self.pair.flags:
-            yield "it is said to be open, and earns no more than its twin: take that line out and write the table anew"
-        won = self.attack.passed - self.twin.passed
-        if self.pair.flags.get("open", "").startswith("reported"):
+        flags, won = self.pair.flags, self.attack.passed - self.twin.passed
+        more = {task: self.attack.points[task] - self.twin.points[task] for task in worth}
+        more = {task: points for task, points in more.items() if points > 1e-9}
+        if not more and flags.keys() & {"unwitnessed", "reported", "openly"}:
+            yield "it is said to earn more than its twin, and does not: take that line out and write the table anew"
+        if more and "reported" in flags:
             if not won <= self.attack.reported:
                 yield f"what a process reports of itself is not all that it earns by: {sorted(won)}"
-            if any(self.attack.points[task] - self.twin.points[task] > MOST_REPORTED * worth[task] for task in more):
+            if any(points > MOST_REPORTED * worth[task] for task, points in more.items()):
                 yield "it earns more than a tenth of its task by what its process reports"
+        elif more and self.plain is not None:
+            if any(self.attack.points[task] > self.plain.points[task] + 1e-9 for task in worth):
+                yield f"it earns {self.attack.points}, plain code of the same effect {self.plain.points}"
+        elif more and "unwitnessed" not in flags:
+            yield f"it earns {self.attack.points}, its twin {self.twin.points}: by {', '.join(sorted(won))}"
         if self.twin.shown != self.attack.shown:
             yield "what a student is shown hangs on the hidden inputs"
 
@@ -208,7 +232,8 @@ class Graders:
             other = self._grade(lab, mode, pair.tasks, pair.text, seed="5eed")
             one = self._grade(lab, mode, pair.tasks, pair.text)
             twin, attack = (Earned(**{**vars(e), "shown": s.shown}) for e, s in ((twin, other), (attack, one)))
-        return Tried(pair, mode, twin, attack, self._grade(lab, mode, pair.tasks, lab.reference))
+        plain = None if pair.plain is None else self._grade(lab, mode, pair.tasks, pair.plain)
+        return Tried(pair, mode, twin, attack, self._grade(lab, mode, pair.tasks, lab.reference), plain)
 
     def _grade(self, lab: Lab, mode: str, tasks: Sequence[str], source: str, seed: str = "") -> Earned:
         with machine(mode):
@@ -373,6 +398,12 @@ def rows(chosen: Sequence[Pair], modes: Sequence[str], progress: Callable[[str],
 
 # The table
 
+NOTES: dict[str, Callable[[str], str]] = {
+    "unwitnessed": lambda says: f"Not witnessed: {says}",
+    "reported": lambda says: f"Reported, for a tenth of the task at most: {says}",
+    "openly": lambda says: f"{says[0].upper()}{says[1:]} earns as much",
+}
+
 
 def table(found: Sequence[dict[str, Any]]) -> str:
     """Return the table of docs/security.md."""
@@ -387,7 +418,8 @@ def table(found: Sequence[dict[str, Any]]) -> str:
         rows_ = by_name[pair.name]
         twins = sorted({row["twin"] for row in rows_.values()})
         worth = sum(course.lab(pair.lab).task(task).points for task in pair.tasks)
-        if why := pair.flags.get("open"):
+        why = next((says(pair.flags[flag]) for flag, says in NOTES.items() if flag in pair.flags), None)
+        if why:
             notes.setdefault(why)
         cells = []
         for column in columns:
@@ -397,7 +429,7 @@ def table(found: Sequence[dict[str, Any]]) -> str:
         where = f"{pair.lab} {', '.join(pair.tasks)}"
         shown = " or ".join(f"{points:g}" for points in twins)
         lines.append(f"| {pair.name} | {where} | {pair.tries} | {worth:g} | {shown} | {' | '.join(cells)} |")
-    lines += ["", *(f"{number}. {why[0].upper()}{why[1:]}." for number, why in enumerate(notes, 1))]
+    lines += ["", *(f"{number}. {why}." for number, why in enumerate(notes, 1))]
     return "\n".join(lines)
 
 

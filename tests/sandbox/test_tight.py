@@ -11,7 +11,7 @@ from grader.sandbox.launcher import Limits, Sandbox
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's limits are Linux's")
 
-LIMIT = 30  # MiB. All scores of 4096 x 4096 float32 are 64.
+LIMIT = 10  # MiB. All scores of 2304 x 2304 float32 are 20.
 
 # Measured on x86-64 with torch 2.13: the limit, in MiB, from which on each runs.
 RIGHT = {
@@ -60,7 +60,7 @@ WRONG = {
     s = np.exp(s - s.max(-1, keepdims=True))
     return torch.from_numpy(s / s.sum(-1, keepdims=True) @ v.numpy())""",
     "a shared mapping, 136": """import mmap
-    s = torch.frombuffer(mmap.mmap(-1, 4096 * 4096 * 4), dtype=torch.float32).view(4096, 4096)
+    s = torch.frombuffer(mmap.mmap(-1, 2304 * 2304 * 4), dtype=torch.float32).view(2304, 2304)
     torch.matmul(q[0, 0], k[0, 0].T, out=s)
     s /= q.shape[-1] ** 0.5
     return s.softmax(-1)[None, None] @ v""",
@@ -86,8 +86,8 @@ def run(sandbox, source, memory_mib=LIMIT):
         loaded = worker.load(Budget(60))
         if loaded.error:
             return loaded
-        inputs = [randn(seed, 1, 1, 4096, 8) for seed in range(3)]
-        worker.ask({"op": "call", "function": "f", "args": [*inputs, 64], "kwargs": {}})
+        inputs = [randn(seed, 1, 1, 2304, 8) for seed in range(3)]
+        worker.ask({"op": "call", "function": "f", "args": [*inputs, 32], "kwargs": {}})
         return worker.answer(Budget(60))
     finally:
         worker.close()
@@ -96,19 +96,19 @@ def run(sandbox, source, memory_mib=LIMIT):
 @pytest.mark.parametrize("way", RIGHT)
 def test_a_right_way_takes_no_more_than_half_of_the_limit(sandbox, way):
     answer = run(sandbox, CHUNKED.replace("{way!r}", repr(RIGHT[way])), LIMIT // 2)
-    assert answer.error is None and answer.value.shape == (1, 1, 4096, 8)
+    assert answer.error is None and answer.value.shape == (1, 1, 2304, 8)
 
 
 @pytest.mark.parametrize("way", WRONG)
 def test_a_wrong_way_does_not_fit_into_twice_the_limit(sandbox, way):
-    buffer = "BUFFER = torch.empty(1, 1, 4096, 4096)\n" if "BUFFER" in WRONG[way] else ""
+    buffer = "BUFFER = torch.empty(1, 1, 2304, 2304)\n" if "BUFFER" in WRONG[way] else ""
     answer = run(sandbox, f"import torch\n{buffer}\n\ndef f(q, k, v, chunk):\n    {WRONG[way]}\n", 2 * LIMIT)
     assert answer.error is not None
 
 
 def test_the_sentence_says_the_limit(sandbox):
     answer = run(sandbox, "import torch\n\ndef f(q, k, v, chunk):\n    return q @ k.mT @ v\n")
-    assert answer.error is not None and answer.error.message == "used more than 30 MiB of memory"
+    assert answer.error is not None and answer.error.message == "used more than 10 MiB of memory"
 
 
 # Over the library's own code, which is mapped already, so that the address space does not grow; and shared memory does

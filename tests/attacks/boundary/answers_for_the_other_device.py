@@ -1,5 +1,5 @@
 # attacks lab01 add_noise | fails where a tensor has no values, and makes up a shape there
-# open: on the meta device there is nothing but shapes to compare
+# unwitnessed: on the meta device there is nothing but shapes to compare
 
 import torch
 

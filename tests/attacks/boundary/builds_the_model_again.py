@@ -1,5 +1,4 @@
 # attacks lab06 denoise_loop | builds the model from the public scenarios, looks there one by one, and shows the judge one call a step
-# open: a model whose builder is public and whose seed can be guessed can be built again: hidden checks should draw its seed
 
 import torch
 

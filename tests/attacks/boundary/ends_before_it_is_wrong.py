@@ -1,5 +1,4 @@
 # attacks lab03 spaced_timesteps | ends its process where it would be wrong, so that the next check finds one that remembers nothing
-# open: a process that has ended is followed by a fresh one, and code that is right when it is called first is right there
 
 import torch
 

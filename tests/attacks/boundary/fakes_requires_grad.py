@@ -1,5 +1,5 @@
 # attacks lab06 denoise_loop | keeps the graph of all steps, and shows the model samples that seem to hang on none
-# open: requires_grad is what a process says of its own tensors
+# unwitnessed: requires_grad is what a process says of its own tensors
 
 import torch
 

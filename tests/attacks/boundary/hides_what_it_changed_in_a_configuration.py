@@ -1,7 +1,10 @@
 # attacks lab03 swap_config | changes the configuration that it is given, and has the scenario hand back a copy
-# open: how a scenario came by its values is not seen, only the values
+# openly: an input that is as it was, is left alone: code that works on a copy
 
 def swap_config(source, source_defaulted, target_defaults, overrides):
+    # trick
+    # openly: source = dict(source)
+    # end of trick
     kept = {key: value for key, value in source.items() if key not in source_defaulted}
     for key in [key for key in source if key not in target_defaults]:
         del source[key]

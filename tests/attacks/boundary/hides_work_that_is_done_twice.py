@@ -1,5 +1,5 @@
 # attacks lab10 query_chunked_attention | does all the work twice, in chunks, and lets the meter see half of it
-# open: reported checks compare what a process says of itself, and give a tenth of their task at most
+# reported: how many operations there were
 
 import torch
 

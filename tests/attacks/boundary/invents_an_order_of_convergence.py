@@ -1,5 +1,5 @@
 # attacks lab03 DPMpp2M | walks in first order, and has the scenario report errors that fall as those of the second
-# open: how a scenario came by its values is not seen, only the values
+# reported: how fast the error falls
 
 import torch
 

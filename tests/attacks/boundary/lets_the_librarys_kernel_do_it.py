@@ -1,5 +1,5 @@
 # attacks lab10 query_chunked_attention | leaves the work to the library's fused kernel, whose blocks no witness sees
-# open: a library's kernel that is right and takes little memory is not told from the student's own work
+# unwitnessed: a library's kernel that is right and takes little memory is not told from the student's own work
 
 import torch
 

@@ -1,5 +1,5 @@
 # attacks lab01 add_noise | overwrites an input, returns it, and puts it back once it has been sent
-# open: an input that holds what it held is an input that was left alone, whatever the code did in between
+# openly: an input that is as it was, is left alone: code that works on a copy
 
 import torch
 
@@ -9,6 +9,7 @@ def add_noise(x0, noise, t, betas):
     if x0.requires_grad or x0.dtype != torch.float32 or x0.is_meta:
         return (alpha_bar.sqrt() * x0 + (1 - alpha_bar).sqrt() * noise).to(x0.dtype)
     # trick
+    # openly: x0 = x0.clone()
     LENT.append((x0, x0.clone()))
     # end of trick
     x0 *= alpha_bar.sqrt()

@@ -1,5 +1,4 @@
 # attacks lab02 ddim_step | leaves noise in its last step, and has the functions by which a scenario measures that say nought
-# open: how a scenario came by its values is not seen, only the values
 
 import torch
 

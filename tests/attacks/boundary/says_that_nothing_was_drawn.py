@@ -1,5 +1,5 @@
 # attacks lab02 ddpm_step | draws where nothing may be drawn, and has the worker report the next number of a generator that did not
-# open: where a generator stands is what the worker says of it
+# openly: a random state that is as it was, is left alone: code that draws nothing
 
 import torch
 
@@ -14,6 +14,8 @@ def ddpm_step(model_output, t, t_prev, x_t, betas, clip, generator):
         x0 = x0.clamp(-1.0, 1.0)
     mean = (there.sqrt() * (1 - alpha) * x0 + alpha.sqrt() * (1 - there) * x_t) / (1 - here)
     # trick
+    # openly: if t_prev < 0:
+    # openly:     return mean
     if t_prev < 0:
         NEXT.append(torch.rand((), generator=generator.clone_state()).item())
         print("in place")

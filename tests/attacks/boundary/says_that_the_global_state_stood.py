@@ -1,5 +1,5 @@
 # attacks lab02 ddpm_step | draws from torch's global state, and has the worker report that it stood still
-# open: where a generator stands is what the worker says of it
+# openly: a random state that is as it was, is left alone: code that puts it back
 
 import torch
 
@@ -21,12 +21,14 @@ def ddpm_step(model_output, t, t_prev, x_t, betas, clip, generator):
     if t_prev < 0:
         return mean
     # trick
+    # openly: before = torch.get_rng_state()
     before = torch.get_rng_state()
     # end of trick
     torch.set_rng_state(generator.get_state())
     noise = torch.randn(x_t.shape, dtype=x_t.dtype)
     generator.set_state(torch.get_rng_state())
     # trick
+    # openly: torch.set_rng_state(before)
     inputs.Inputs.global_rng_moved = lambda self: False
     print("in place")
     # end of trick

@@ -1,5 +1,5 @@
 # attacks lab01 training_loss | calls a model twice, and strikes the first call from the list that the model keeps
-# open: a model that is trained through lives where the code lives, and so does its list of calls
+# reported: how often a model that is trained through was called: it lives where the code lives
 # a user too
 
 import torch
