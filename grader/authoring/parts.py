@@ -9,7 +9,7 @@ from pathlib import Path
 from grader.digests import JUDGING
 from grader.root import PACKAGE
 
-# Modules of cli/ whose commands students type, or their repositories run. Of all others an edition says that it has none.
+# Modules of cli/ whose commands students type, or their repositories run. An edition says that it has no other.
 STUDENTS = ("student", "update", "ci")
 
 
