@@ -47,6 +47,7 @@ only-include = ["grader", "exercises", "fixtures", "templates"]
 "templates" = "grader/_course/templates"
 """
 
+TEACHING = ("edition", "ci", "audit.*", "cohort.*")  # templates that no command of a student edition uses
 # What lies at the top of the folder, and where it comes from: templates/edition/.
 TOP = {
     "README.md": "README.md",
@@ -63,8 +64,7 @@ def write_course(course: Course, part: Path) -> None:
         copy = part / "grader" / path.relative_to(PACKAGE)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, copy)
-    pages = shutil.ignore_patterns("edition", "ci")
-    shutil.copytree(course.templates, part / "templates", ignore=pages)
+    shutil.copytree(course.templates, part / "templates", ignore=shutil.ignore_patterns(*TEACHING))
     (part / "fixtures").mkdir()
     for path in sorted((course.root / "fixtures").glob("*.py")):
         shutil.copyfile(path, part / "fixtures" / path.name)

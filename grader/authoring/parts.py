@@ -9,8 +9,8 @@ from pathlib import Path
 from grader.digests import JUDGING
 from grader.root import PACKAGE
 
-# Modules of cli/ whose commands students type. A student edition says of all other commands that it has them not.
-STUDENTS = ("student", "update")
+# Modules of cli/ whose commands students type, or their repositories run. An edition says that it has no other.
+STUDENTS = ("student", "update", "ci")
 
 
 def engine_files() -> list[Path]:

@@ -6,6 +6,7 @@ import importlib.util
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from grader.checking.calls import Call, function_call, scenario_call
@@ -106,16 +107,20 @@ def _picture(
         return Picture(task=task, title=shown, caption="", alt="", missing=str(error))
 
 
+def _lies_below(root: Path, module: ModuleType) -> bool:
+    places = [*getattr(module, "__path__", []), getattr(module, "__file__", None)]
+    return any(place and Path(place).is_relative_to(root) for place in places)
+
+
 def _said(error: Exception) -> str:
     return str(error) if isinstance(error, GraderError) else f"{type(error).__name__}: {error}"
 
 
 def _figures(lab: Lab, root: Path) -> list[Callable[[Play], Any]]:
     # Another course's fixtures may be imported already.
-    for name, module in [one for one in sys.modules.items() if one[0].partition(".")[0] == "fixtures"]:
-        places = [*getattr(module, "__path__", []), getattr(module, "__file__", None)]
-        if not any(place and Path(place).is_relative_to(root) for place in places):
-            del sys.modules[name]
+    imported = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "fixtures"}
+    for name in [name for name, module in imported.items() if not _lies_below(root, module)]:
+        del sys.modules[name]
     spec = importlib.util.spec_from_file_location(f"{lab.id}_figures", lab.figures_path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

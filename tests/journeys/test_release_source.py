@@ -7,10 +7,12 @@ import subprocess
 import textwrap
 import tomllib
 import zipfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from grader.authoring import template
 from grader.authoring.leaks import Leaks
 from grader.authoring.parts import STUDENTS, engine_files
 from grader.authoring.release import Released, release, visible_checks
@@ -273,6 +275,16 @@ def test_the_repository_can_be_cloned_and_holds_the_folder_in_one_commit(
     assert line.startswith("alphabar alphabar@example.invalid A toy course 1, student edition e")
 
 
+def test_a_repository_may_be_named_from_where_one_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("files").mkdir()
+    Path("files/README.md").write_text("# Read me\n", encoding="utf-8")
+    template.write(Path("files"), Path("made.git"), "It begins", datetime(2026, 11, 28, tzinfo=UTC))
+    subprocess.run(["git", "clone", "--quiet", "made.git", "clone"], check=True)
+    assert Path("clone/README.md").read_text(encoding="utf-8") == "# Read me\n"
+    assert [path.name for path in Path("files").iterdir()] == ["README.md"]
+
+
 def test_the_same_course_gives_the_same_edition_whenever_it_is_released(
     whole: tuple[Course, Released], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -297,7 +309,8 @@ def test_no_command_is_forgotten_and_what_students_type_needs_nothing_that_is_le
     assert {module for module, _ in COMMANDS.values()} == teaching | set(STUDENTS)
     kept = {path.relative_to(PACKAGE) for path in engine_files()}
     assert kept == {path.relative_to(found.folder / "grader") for path in (found.folder / "grader").rglob("*.py")}
-    assert not {path.parts[0] for path in kept} & {"authoring", "cohort", "executors"}
+    assert not {path.parts[0] for path in kept} & {"authoring", "executors"}
+    assert not {Path("cohort/run.py"), Path("cohort/find.py")} & kept
     # Each of them imports in a process that has only those.
     modules = [
         ".".join(("grader", *path.with_suffix("").parts)) for path in kept if path.parts[:2] != ("sandbox", "worker")
