@@ -20,7 +20,7 @@ from grader.authoring import canaries, contract, hollow, separate
 from grader.checking.oracle import LiveOracle
 from grader.checking.session import Bench, Examination
 from grader.course import Lab, load
-from grader.errors import CourseError
+from grader.errors import CourseError, SubmissionError
 from grader.grading import Job, assess, open_bench
 from grader.results import LabResult
 from grader.sandbox.launcher import Sandbox
@@ -158,7 +158,10 @@ class Runner:
         return bench
 
     def _assess(self, bench: Bench, spec: Spec, source: str) -> tuple[LabResult, Examination]:
-        submission = parse(source.encode(), f"{self._lab.id}.py")
+        try:
+            submission = parse(source.encode(), f"{self._lab.id}.py")
+        except SubmissionError as error:
+            raise CourseError(f"{self._lab.folder.name}: {spec} is no Python: {error}") from None
         result, seen = assess(Job(self._lab, submission, spec.tasks), bench, diagnose=spec.kind in DIAGNOSED)
         for check in result.checks:
             if check.outcome == "grader_error":

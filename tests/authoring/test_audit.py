@@ -131,6 +131,14 @@ WEAK = [
 ]
 
 
+def test_an_edit_that_is_no_python_is_named(course, tmp_path):
+    edit = '\n[scale_to_unit.unfinished]\ncode = "def scale_to_unit(x, low, high:"\nwhy = "It is cut off."\n'
+    broken = planted(course, tmp_path / "course", ("equivalents.toml", "", edit))
+    done = toy.grade(tmp_path, "audit", "lab11", "--quick", "--jobs", "1", course=broken)
+    assert done.returncode == 4, done.stderr
+    assert "scale_to_unit unfinished is no Python: SyntaxError" in done.stderr
+
+
 @pytest.fixture(scope="module")
 def weak_course(course, tmp_path_factory):
     changes = [
