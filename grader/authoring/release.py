@@ -33,7 +33,7 @@ from grader.checking.calls import Call
 from grader.checking.compare import TOLERANCES
 from grader.checking.oracle import LiveOracle
 from grader.checking.session import ROOM, Bench, CheckContext, Examination, examine
-from grader.checking.sketch import sketched
+from grader.checking.sketch import Viewed, is_plain, sketched
 from grader.course import Course, Lab
 from grader.digests import drawing_digest, engine, libraries
 from grader.errors import CourseError, UsageError
@@ -45,7 +45,7 @@ from grader.submission import parse
 
 COPIED = ("lab.toml", "page.md", "starter.py", "scenarios.py", "hints.toml", "figures.py")
 EDIT_SECONDS = 30.0
-MOST_DRAWN = 16_000  # bytes, packed, of one answer to a picture in the edition itself
+MOST_DRAWN = 4_000  # bytes, packed, of one answer to a picture in the edition itself
 ANSWERS, DRAWN = "answers.bin", "drawn.bin"  # a lab's recording; what needs the trained weights lies apart
 
 # Tells how far a release is: labs done, labs in all, what is done now.
@@ -281,18 +281,37 @@ def _by_key(calls: Iterable[Call]) -> dict[str, list[Call]]:
 
 
 def _kept(answer: Answer, asked: Sequence[Call]) -> Answer:
-    """Return what is kept of an edit's answer: sketches of its tensors, where each check can compare with those."""
-    small = dataclasses.replace(
-        answer, value=sketched(answer.value), changed=sketched(answer.changed), calls=sketched(answer.calls), made=None
+    """Return what is kept of an edit's answer: sketches of its tensors, where each check can compare with those.
+
+    Of the value and the calls of models only what is looked at is kept.
+    """
+    looked_at = dataclasses.replace(
+        answer,
+        value=None if all(call.of_calls for call in asked) else answer.value,
+        calls=answer.calls if any(call.of_calls for call in asked) else {},
+        made=None,
     )
-    for call in asked:
-        try:
-            fits = call.compare(answer, small).difference is None
-        except Exception:  # the view of a check may read any number of what it is shown
-            fits = False
-        if not fits:
-            return dataclasses.replace(answer, made=None)
-    return small
+    changed = sketched(looked_at.changed)
+    small = dataclasses.replace(looked_at, value=sketched(looked_at.value), changed=changed)
+    small = dataclasses.replace(small, calls=sketched(looked_at.calls))
+    if _agree(asked, answer, small):
+        return small
+    (call, *others) = asked
+    if call.view is not None and not others and not answer.error:
+        # The view reads numbers: what it has made of them is kept in their place.
+        seen = call.view(answer.calls if call.of_calls else answer.value)
+        small = dataclasses.replace(looked_at, value=Viewed(sketched(seen)), calls={}, changed=changed)
+        if is_plain(seen) and _agree(asked, answer, small):
+            return small
+    return looked_at
+
+
+def _agree(asked: Sequence[Call], answer: Answer, kept: Answer) -> bool:
+    """Tell whether every check that asks sees in what is kept the answer itself."""
+    try:
+        return all(call.compare(answer, kept).difference is None for call in asked)
+    except Exception:  # the view of a check may read any number of what it is shown
+        return False
 
 
 def _refuse_lost_checks(lab: Lab, bench: Bench, seen: Examination) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from grader.checking.sentences import known_type
-from grader.checking.sketch import Sketch, distance
+from grader.checking.sketch import Sketch, Viewed, distance
 from grader.kit import SUBJECT
 from grader.sandbox.client import Answer
 from grader.sandbox.values import Refused, Tensor, size
@@ -84,7 +84,8 @@ def compare(
         return _compare_errors(yours, expected)
     found, wanted = (yours.calls, expected.calls) if of_calls else (yours.value, expected.value)
     if view is not None:
-        whole, wanted = wanted, view(wanted)
+        whole: Any = wanted
+        wanted = expected.value.value if isinstance(expected.value, Viewed) else view(whole)
         try:
             if size(found) > MOST_VIEWED * size(whole) + VIEWED:
                 raise ValueError("far more than is expected")

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from grader.checking.sketch import Sketch
+from grader.checking.sketch import Sketch, Viewed
 from grader.errors import CourseError
 from grader.sandbox import decode
 from grader.sandbox.client import Answer, Error
@@ -32,10 +32,22 @@ Key = tuple[tuple[str, ...], str]  # (ids of the edits, none for the reference; 
 def write(path: Path, answers: Mapping[Key, Answer], source: str) -> None:
     """Write recorded answers to `path`."""
     blobs: dict[bytes, int] = {}
+    forms: dict[str, int] = {}  # thousands of answers have a few hundred forms: all but the numbers in their tensors
     entries = []
+    named: dict[tuple[str, ...], int] = {}
+    called: dict[str, int] = {}
     for (edits, call), answer in sorted(answers.items(), key=lambda item: item[0]):
-        entries.append([list(edits), call, *_packed(answer, blobs)])
-    index = {"source": source, "entries": entries, "sizes": [len(blob) for blob in blobs]}
+        reply, error, used = _packed(answer, blobs)
+        form = forms.setdefault(json.dumps([reply, error]), len(forms))
+        entries.append([named.setdefault(edits, len(named)), called.setdefault(call, len(called)), form, used])
+    index = {
+        "source": source,
+        "edits": [list(edits) for edits in named],
+        "calls": list(called),
+        "forms": [json.loads(form) for form in forms],
+        "entries": entries,
+        "sizes": [len(blob) for blob in blobs],
+    }
     # mtime=0: the same answers give the same file
     path.write_bytes(gzip.compress(json.dumps(index).encode() + b"\n" + _in_planes(b"".join(blobs)), mtime=0))
 
@@ -50,10 +62,11 @@ def read(path: Path) -> tuple[dict[Key, Answer], str]:
         for size in index["sizes"]:
             blobs.append(body[at : at + size])
             at += size
-        answers = {
-            (tuple(edits), call): _unpacked(reply, error, [blobs[number] for number in used])
-            for edits, call, reply, error, used in index["entries"]
-        }
+        answers = {}
+        for edits, call, form, used in index["entries"]:
+            reply, error = index["forms"][form]
+            key = (tuple(index["edits"][edits]), index["calls"][call])
+            answers[key] = _unpacked(reply, error, [blobs[number] for number in used])
         return answers, str(index["source"])
     except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, IndexError, BadFrame) as error:
         raise CourseError(
@@ -111,7 +124,7 @@ def _unpacked(reply: Any, error: Any, data: list[bytes]) -> Answer:
     )
 
 
-SKETCH = "$sketch"  # no name of a parameter, and no key that a lab's function returns
+SKETCH, VIEWED = "$sketch", "$viewed"  # no names of parameters, and no keys that a lab's function returns
 
 
 def _with_sketches(value: Any) -> Any:
@@ -120,6 +133,8 @@ def _with_sketches(value: Any) -> Any:
         if value.keys() == {SKETCH}:
             dtype, shape, strides, device, requires_grad, digest, sums = value[SKETCH]
             return Sketch(None, dtype, shape, strides, device, requires_grad, digest, sums and sums.array)
+        if value.keys() == {VIEWED}:
+            return Viewed(_with_sketches(value[VIEWED]))
         return {key: _with_sketches(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return type(value)(map(_with_sketches, value))
@@ -137,6 +152,8 @@ class _Writer:
     def value(self, value: Any) -> Any:
         if isinstance(value, Sketch):
             return self.value({SKETCH: self._sketch(value)})
+        if isinstance(value, Viewed):
+            return self.value({VIEWED: value.value})
         if isinstance(value, Tensor):
             return {"$tensor": self._tensor(value)}
         if isinstance(value, Dtype):

@@ -30,6 +30,22 @@ class Sketch(Tensor):
     sums: np.ndarray | None
 
 
+@dataclass(frozen=True, eq=False)
+class Viewed:
+    """What the view of a check has made of an answer, where that check is the only one to look at it."""
+
+    value: Any
+
+
+def is_plain(value: Any) -> bool:
+    """Tell whether a value comes back from a recording as what it was."""
+    if isinstance(value, dict):
+        return all(type(key) in (str, int) and is_plain(item) for key, item in value.items())
+    if type(value) in (list, tuple):
+        return all(map(is_plain, value))
+    return value is None or isinstance(value, Tensor) or type(value) in (bool, int, float, str)
+
+
 def sketched(value: Any) -> Any:
     """Return `value` with a sketch in the place of every tensor that is not small."""
     if isinstance(value, Tensor):

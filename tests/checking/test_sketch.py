@@ -6,7 +6,7 @@ import pytest
 
 from grader.checking import record
 from grader.checking.compare import TOLERANCES, compare
-from grader.checking.sketch import FLOATS, SMALL, Sketch, sketched
+from grader.checking.sketch import FLOATS, SMALL, Sketch, Viewed, is_plain, sketched
 from grader.sandbox.client import Answer
 from grader.sandbox.values import Tensor
 
@@ -120,6 +120,34 @@ def test_small_tensors_plain_values_and_what_overflows_are_kept_whole():
     value = {"a": [small, 1.5, (huge, "text")], "b": meta}
     kept = sketched(value)
     assert kept == {"a": [small, 1.5, (huge, "text")], "b": meta}
+
+
+def test_what_a_view_has_made_of_an_answer_stands_for_it(tmp_path):
+    def view(value):
+        return [float(value["a"].array.std()), value["b"]]
+
+    whole = {"a": floats("float32", 50), "b": floats("float32", 6, 8, seed=1)}
+    path = tmp_path / "answers.bin"
+    record.write(path, {((), "call"): answer(Viewed(sketched(view(whole))))}, "a lab")
+    (kept,) = record.read(path)[0].values()
+    assert isinstance(kept.value, Viewed) and isinstance(kept.value.value[1], Sketch)
+    assert compare(answer(whole), kept, {}, view).difference is None
+    for other in ({**whole, "a": floats("float32", 50, seed=3)}, {**whole, "b": whole["a"]}, whole["a"], None):
+        assert compare(answer(other), kept, {}, view).difference is not None
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        ([1, 2.5, "a", None, (True,)], True),
+        ({"a": [1]}, True),
+        ([np.float64(1)], False),
+        (np.zeros(3), False),
+        ({1}, False),
+    ],
+)
+def test_what_comes_back_as_it_was_is_plain(value, plain):
+    assert is_plain(value) is plain
 
 
 def test_a_sketch_is_a_small_part_of_what_it_stands_for(tmp_path):
