@@ -50,7 +50,7 @@ def count(whole: Lab, public: Lab, sandbox: Sandbox, every: int = 1) -> Count:
             found.known += 1
             found.rejected += task.earned < task.possible
             found.named += [mistake.id] in explanations
-            found.alone += [mistake.id] == explanations
+            found.alone += explanations == [[mistake.id]]
             if task.earned == task.possible:
                 found.passed.append(mistake.key)
     return found
