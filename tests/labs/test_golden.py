@@ -11,10 +11,7 @@ LABS = [
 ]
 
 # diffusers' schedulers hand torch tensors to numpy in a way that numpy 2 deprecates.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:Already found a `peft_config`:UserWarning"),  # lab 08 injects twice on purpose
-]
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
 @pytest.mark.parametrize("lab", LABS)
