@@ -350,7 +350,7 @@ def test_refuses_a_strength_without_a_walk(strength, steps):
 def test_gives_the_pictures_of_the_image_processor(case):
     _, factor, shift, _ = recipe.PICTURES[case]
     kept = witness.case("lab06", f"picture_{case}")
-    vae = scenarios.ExactVAE(factor, shift)
+    vae = scenarios.ExactVAE(factor, shift, kept["z"].dtype)
     picture = reference.latents_to_image(vae, kept["z"])
     assert torch.equal(picture, kept["picture"])
     assert torch.equal(picture, recipe.pictured(case, vae, kept["z"]))
@@ -367,7 +367,7 @@ def test_gives_the_pictures_of_a_real_vae(case):
 
 
 def test_a_level_by_hand():
-    vae = scenarios.ExactVAE(0.5, 0.1)
+    vae = scenarios.ExactVAE(0.5, 0.1, torch.float32)
     z = (torch.tensor([-1.0, -0.6, 1.7]).reshape(1, 3, 1, 1) - 0.1) * 0.5
     assert reference.latents_to_image(vae, z)[0, 0, 0].tolist() == [0, 51, 255]
 
