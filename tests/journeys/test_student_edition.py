@@ -197,7 +197,8 @@ def test_the_wheel_holds_the_edition_and_nothing_else(student: Edition, released
 def texts(folder: Path) -> dict[Path, str]:
     """Return all files as text, packed ones unpacked; bytes that are no text as they are."""
     found = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+    shipped = (path for path in folder.rglob("*") if path.is_file() and path.parent.name != "__pycache__")
+    for path in sorted(shipped):
         body = path.read_bytes()
         body = gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body
         found[path.relative_to(folder)] = body.decode("latin-1" if path.suffix in (".bin", ".safetensors") else "utf-8")
