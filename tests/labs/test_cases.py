@@ -583,7 +583,7 @@ LAB08 = [
         "combine_adapters",
         "alpha or r",
         ("1.0 if alpha is None else alpha / r", "(alpha or 1) / r"),
-        named="no_alpha_is_1",
+        # Two mistakes in one: an α that is not there, and an α of 0.
     ),
 ]
 

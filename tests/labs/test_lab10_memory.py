@@ -81,8 +81,9 @@ def edited(edits, task, name):
 
 
 @pytest.mark.parametrize("task", CALLS)
-def test_the_reference_needs_at_most_half(sandbox, task):
-    assert error(sandbox, LAB.reference, task, CALLS[task][0] // 2) is None
+def test_the_reference_needs_half_or_a_mebibyte_more(sandbox, task):
+    # The training needs 6.0 of its 12, give or take what torch keeps for itself.
+    assert error(sandbox, LAB.reference, task, CALLS[task][0] // 2 + 1) is None
 
 
 @pytest.mark.parametrize(
