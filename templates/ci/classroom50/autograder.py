@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 LAB = ""  # lab01; empty: what the assignment's name begins with
-TORCH_INDEX = ""  # where pip finds PyTorch's CPU wheels, as pytorch.org shows it; empty: where pip looks by itself
+TORCH_WHEELS = ""  # the page of PyTorch's CPU wheels: its address and /torch/; empty: where pip looks by itself
 
 GRADED = (0, 1, 3)  # exit codes of `grade` with which there is a result: full marks, fewer, an unusable file
 HERE = Path(__file__).resolve().parent
@@ -49,8 +49,8 @@ def install(folder: Path) -> Path:
     pip = [str(folder / "venv" / "bin" / "python"), "-I", "-m", "pip", "install", "--quiet"]
     if (HERE / "constraints.txt").is_file():
         pip += ["--constraint", str(HERE / "constraints.txt")]
-    index = ["--index-url", TORCH_INDEX] if TORCH_INDEX else []
-    subprocess.run([*pip, *index, "torch"], cwd=folder, check=True)
+    links = ["--find-links", TORCH_WHEELS] if TORCH_WHEELS else []
+    subprocess.run([*pip, *links, "torch"], cwd=folder, check=True)
     subprocess.run([*pip, *map(str, sorted(HERE.glob("*.whl")))], cwd=folder, check=True)
     return folder / "venv" / "bin" / "grade"
 

@@ -2,7 +2,7 @@
 # Gradescope builds the autograder's image with this, once. Beside it in the zip: run_autograder, isolation.sh, the wheel,
 # and constraints.txt, with which the libraries are those that the course was tried with.
 set -eu
-TORCH_INDEX= # where pip finds PyTorch's CPU wheels, as pytorch.org shows it; empty: where pip looks by itself
+TORCH_WHEELS= # the page of PyTorch's CPU wheels, pytorch.org's address and /torch/; empty: where pip looks by itself
 
 root=${AUTOGRADER:-/autograder}
 cd "$root/source"
@@ -15,5 +15,5 @@ fi
 sh isolation.sh
 python3 -m venv "$root/venv"
 if [ -f constraints.txt ]; then export PIP_CONSTRAINT="$root/source/constraints.txt"; fi
-"$root/venv/bin/python" -m pip install --quiet ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} torch
+PIP_FIND_LINKS="$TORCH_WHEELS" "$root/venv/bin/python" -m pip install --quiet torch
 "$root/venv/bin/python" -m pip install --quiet ./*.whl
