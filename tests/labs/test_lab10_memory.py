@@ -45,7 +45,7 @@ CALLS = {
     ),
     "checkpointed_forward": (
         14,
-        play("trained_long", x=randn(0, 1856, 4), cond=randn(1, 1, 4), seg=1, depth=42, seed=1, hidden=80),
+        play("trained_long", x=randn(0, 928, 4), cond=randn(1, 1, 4), seg=1, depth=42, seed=1, hidden=160),
     ),
 }
 WRONG = {
