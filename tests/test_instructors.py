@@ -249,8 +249,7 @@ def handed_in(home: Path) -> None:
     (home / "path" / "to" / "lab01.py").write_text(KNOWN, encoding="utf-8")
     (home / "lab01.py").write_text(RIGHT, encoding="utf-8")
     repository(home / "submission", RIGHT)
-    for name, _, source in CLASS:
-        repository(home / "clones" / f"lab01-{name.split()[0].lower()}", source)
+    repository(home / "clones" / "lab01-noise-ann", RIGHT)
 
 
 # What stands in for what is not here
@@ -351,7 +350,12 @@ def test_every_command_of_the_page_does_what_it_says(started: tuple[Machine, lis
     machine, wrong = started
     assert wrong == [], "\n\n".join(wrong)
     if heading == START:
+        assert not (machine.home / "student-edition" / "templates" / "cluster").exists()
         return
+    if "grade.sbatch" in str(TYPED[heading]) or "tls.sh" in str(TYPED[heading]):
+        pytest.importorskip("distributed", reason="needs Dask: pip install 'alphabar[cluster]'")
+        if shutil.which("openssl") is None:
+            pytest.skip("needs openssl, which makes the certificate")
     shutil.rmtree(machine.home)
     shutil.copytree(machine.home.parent / "kept", machine.home, symlinks=True)
     replaced = {":8786": f":{(port := free_port())}", "--port 8786": f"--port {port}"}

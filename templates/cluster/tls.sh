@@ -4,6 +4,7 @@
 # no connection from anybody who cannot. FOLDER has to be readable on all machines, and by you alone: whoever can read
 # the key can run code as you.
 set -eu
+command -v openssl >/dev/null || { echo "tls.sh needs openssl, which is not installed here." >&2 && exit 1; }
 umask 077
 mkdir "$1"
 folder=$(cd "$1" && pwd)
