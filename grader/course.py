@@ -156,7 +156,7 @@ class Lab:
 
     def parameters(self, function: str) -> list[str]:
         """Return the names of a function's positional parameters; none where the starter does not define it."""
-        return parameters(self.signatures[function]) if function in self.signatures else []
+        return list(parameters(self.signatures[function])) if function in self.signatures else []
 
     @cached_property
     def misconceptions(self) -> list[Misconception]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
+from itertools import accumulate, pairwise
 
 from grader.course import Lab
 from grader.results import CheckResult, LabResult, Outcome, Problem, Score, TaskResult, TaskState
@@ -11,14 +12,9 @@ from grader.results import CheckResult, LabResult, Outcome, Problem, Score, Task
 
 def share_points(points: int, weights: Sequence[int]) -> list[float]:
     """Split a task's points over its checks by weight, each rounded to two digits; together they are the points."""
-    total = sum(weights)
-    shares, before = [], Fraction(0)
-    for weight in weights:
-        # Rounding the running sum, not each share, keeps the total exact.
-        after = before + Fraction(points * weight, total)
-        shares.append(float(round(round(after, 2) - round(before, 2), 2)))
-        before = after
-    return shares
+    # Rounding the running sum, not each share, keeps the total exact.
+    cents = [round(Fraction(100 * points * so_far, sum(weights))) for so_far in accumulate(weights)]
+    return [(after - before) / 100 for before, after in pairwise([0, *cents])]
 
 
 def earned(checks: Iterable[CheckResult]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 
 
 def signatures(source: str) -> dict[str, str]:
@@ -21,11 +22,12 @@ def signatures(source: str) -> dict[str, str]:
     return found
 
 
-def parameters(signature: str) -> list[str]:
+@functools.cache
+def parameters(signature: str) -> tuple[str, ...]:
     """Return the names of a signature's positional parameters, in order."""
     node = ast.parse(f"def {signature}: pass").body[0]
     assert isinstance(node, ast.FunctionDef)
-    return [argument.arg for argument in (*node.args.posonlyargs, *node.args.args)]
+    return tuple(argument.arg for argument in (*node.args.posonlyargs, *node.args.args))
 
 
 def _shown(name: str, arguments: ast.arguments) -> str:

@@ -34,4 +34,4 @@ def test_functions_and_classes_are_called_as_the_starter_has_them():
     ("name", "expected"), [("add_noise", ["x0", "noise", "t"]), ("Plain", []), ("Odd", ["a", "b"])]
 )
 def test_positional_parameters_in_order(name, expected):
-    assert parameters(signatures(SOURCE)[name]) == expected
+    assert list(parameters(signatures(SOURCE)[name])) == expected

@@ -19,6 +19,8 @@ from grader.results import Picture
 from grader.sandbox.client import Budget
 from grader.weights import MissingWeightsError
 
+TASKS = 4  # all pictures of a lab have the time of so many tasks: loops through trained networks take long
+
 
 class Play:
     """What a figure function is given: makes a call for both sides and returns (yours, reference).
@@ -31,6 +33,7 @@ class Play:
         self._bench = bench
         self._with_student = with_student
         self._budget = budget
+        self.left_out = ""  # why there is less of the student's than there could be, in a sentence
 
     def call(self, function: str, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
         """Call a function of the task."""
@@ -43,14 +46,17 @@ class Play:
     def _both(self, call: Call) -> tuple[Any, Any]:
         if lacks := self._bench.oracle.lacks(call):
             raise MissingWeightsError(lacks)
-        yours = None
-        if self._with_student and not self._budget.exhausted:
+        yours, in_time = None, not self._budget.exhausted
+        if self._with_student and in_time:
             try:
                 worker = self._bench.ask_student(call, self._budget)
                 answer = self._bench.hear_student(worker, self._budget, lambda: room(self._bench.oracle.answer(call)))
                 yours = None if answer.error else answer.value
+                in_time = not (answer.error and answer.error.kind == "timed_out")
             except ReloadError:
                 self._with_student = False
+        if self._with_student and not in_time:
+            self.left_out = f"Yours is left out: your code used up the {self._budget.cpu_s:g} s that pictures have."
         expected = self._bench.oracle.answer(call)
         if expected.error:
             raise CourseError(f"the reference raised {expected.error.type} for a figure, on {call}")
@@ -76,7 +82,7 @@ def draw(
     runnable = set(runnable)
     order = [task.id for task in lab.tasks]
     pictures: list[Picture] = []
-    budget = Budget(lab.manifest.limits.cpu_s)  # one for all of them
+    budget = Budget(TASKS * lab.manifest.limits.cpu_s)  # one for all of them
     try:
         for function in sorted(_figures(lab, root or lab.root), key=lambda f: order.index(f.__figure__)):  # type: ignore[attr-defined]
             try:
@@ -98,7 +104,9 @@ def _picture(
     task: str = function.__figure__  # type: ignore[attr-defined]
     try:
         try:
-            return to_record(task, function(play(bench, task in runnable, budget)))
+            played = play(bench, task in runnable, budget)
+            drawn = to_record(task, function(played))
+            return drawn.model_copy(update={"caption": f"{drawn.caption} {played.left_out}".strip()})
         except (ValueError, TypeError, AttributeError, KeyError, IndexError):
             # The student's values may have any form. What cannot be drawn with them is drawn without.
             return to_record(task, function(play(bench, False, Budget(1.0))))

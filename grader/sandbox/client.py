@@ -275,6 +275,8 @@ class Worker:
 
     def _pump(self, due: float) -> tuple[int, bytes, memoryview | None] | None:
         """Move bytes until a frame is complete or the time is due (then None)."""
+        if (frame := self._reader.next()) is not None:
+            return frame
         while True:
             poll = select.poll()
             poll.register(self._channel, select.POLLIN | (select.POLLOUT if self._outgoing else 0))
@@ -296,7 +298,6 @@ class Worker:
                 except EOFError:
                     raise self._ended() from None
                 if frame is not None:
-                    self._read_output()
                     return frame
             # A worker that sends byte by byte keeps the channel busy; the deadline holds all the same.
             if timeout_s <= 0:

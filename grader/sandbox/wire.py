@@ -117,41 +117,45 @@ class FrameReader:
         self._lengths: tuple[int, int, int] | None = None
 
     def read(self, channel: socket.socket) -> tuple[int, bytes, memoryview | None] | None:
-        """Read what is there; return (sequence, JSON, data) once a frame is complete; no data where it has no room.
+        """Receive what is there; return (sequence, JSON, data) once a frame is complete; no data where it has no room.
 
         EOFError when the other side has closed, BadFrame when this is not a frame.
         """
-        wanted = self._missing()
-        if wanted:
-            try:
-                part = channel.recv(min(wanted, CHUNK))
-            except (BlockingIOError, InterruptedError):
+        try:
+            part = channel.recv(min(max(self._missing(), frames.AHEAD), CHUNK))
+        except (BlockingIOError, InterruptedError):
+            return None
+        except ConnectionError:
+            part = b""
+        if not part:
+            raise EOFError
+        self._bytes += part
+        return self.next()
+
+    def next(self) -> tuple[int, bytes, memoryview | None] | None:
+        """Return a frame that has arrived: one may come together with the one before."""
+        start = frames.HEADER.size
+        if self._lengths is None:
+            if len(self._bytes) < start:
                 return None
-            except ConnectionError:
-                part = b""
-            if not part:
-                raise EOFError
-            if self._drops and self._lengths and len(self._bytes) >= frames.HEADER.size + self._lengths[1]:
-                self._dropped += len(part)
-            else:
-                self._bytes += part
-        if self._lengths is None and len(self._bytes) == frames.HEADER.size:
-            self._lengths = frames.parse_header(bytes(self._bytes))
+            self._lengths = frames.parse_header(bytes(self._bytes[:start]))
             announced = self._lengths[2]
             self._drops = self.room is not None and announced > SMALL and announced > self.room()
-        if self._lengths is None or self._missing():
+        sequence, json_bytes, data_bytes = self._lengths
+        middle = start + json_bytes
+        if self._drops:
+            dropped = min(len(self._bytes[middle:]), data_bytes - self._dropped)
+            del self._bytes[middle : middle + dropped]
+            self._dropped += dropped
+        if self._missing():
             return None
-        sequence, json_bytes, _ = self._lengths
-        start, middle = frames.HEADER.size, frames.HEADER.size + json_bytes
+        end = middle if self._drops else middle + data_bytes
         whole = memoryview(self._bytes).toreadonly()
-        frame = sequence, bytes(whole[start:middle]), None if self._drops else whole[middle:]
-        self._bytes, self._lengths, self._dropped, self._drops = bytearray(), None, 0, False
+        frame = sequence, bytes(whole[start:middle]), None if self._drops else whole[middle:end]
+        self._bytes, self._lengths, self._dropped, self._drops = self._bytes[end:], None, 0, False
         return frame
 
     def _missing(self) -> int:
-        size = frames.HEADER.size
-        if self._lengths is not None:
-            size += self._lengths[1]
-            if len(self._bytes) >= size:  # JSON and data never come in one piece: the latter may have to be dropped
-                size += self._lengths[2]
-        return size - len(self._bytes) - self._dropped
+        """Return how many bytes more there must be, as far as is known."""
+        size = frames.HEADER.size + (sum(self._lengths[1:]) if self._lengths else 0)
+        return max(0, size - len(self._bytes) - self._dropped)

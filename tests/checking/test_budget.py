@@ -138,13 +138,15 @@ def test_pictures_have_one_budget_together(tmp_path):
     root = toy.make(tmp_path / "toy", lab=toy.LAB.replace("cpu_s = 10", "cpu_s = 0.5")).root
     (root / "exercises" / "lab01_toy" / "figures.py").write_text(FIGURES)
     lab = toy.load(root).lab("lab01")
-    burn = "    import time\n    end = time.process_time() + 0.2\n    while time.process_time() < end:\n        pass\n"
+    burn = "    import time\n    end = time.process_time() + 0.8\n    while time.process_time() < end:\n        pass\n"
     with open_bench(lab, "7") as bench:
         honest = Job(lab, parse(REFERENCE.encode(), "lab01.py"))
         result = grade(honest, bench)
         slow = Job(lab, parse(scaled(burn + "    return x * factor\n").encode(), "lab01.py"))
         drawn = illustrate(result, slow, bench, print).pictures
         assert 1 <= sum(bool(picture.series[0].points) for picture in drawn) <= 3 and len(drawn) == 6
+        says = "c Yours is left out: your code used up the 2 s that pictures have."
+        assert all(picture.caption == ("c" if picture.series[0].points else says) for picture in drawn)
         drawn = illustrate(result, honest, bench, print).pictures
         assert all(picture.series[0].points for picture in drawn) and len(drawn) == 6
 
