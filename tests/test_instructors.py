@@ -249,7 +249,6 @@ def handed_in(home: Path) -> None:
     (home / "path" / "to" / "lab01.py").write_text(KNOWN, encoding="utf-8")
     (home / "lab01.py").write_text(RIGHT, encoding="utf-8")
     repository(home / "submission", RIGHT)
-    repository(home / "clones" / "lab01-noise-ann", RIGHT)
 
 
 # What stands in for what is not here
