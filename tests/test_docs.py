@@ -36,7 +36,10 @@ def lines(path: Path) -> Iterator[tuple[str, bool]]:
     """Yield (what is to be typed, whether it is complete): lines of code fences, and code within a sentence."""
     for token in tokens(path):
         if token.type == "fence" and token.info in ("", "sh", "console"):
-            yield from ((line.strip(), True) for line in token.content.splitlines())
+            content = token.content.splitlines()
+            if any(line.startswith("$ ") for line in content):  # a session: what is printed is nobody's to type
+                content = [line.removeprefix("$ ") for line in content if line.startswith("$ ")]
+            yield from ((line.strip(), True) for line in content)
         elif token.type == "code_inline":
             yield token.content, False
 

@@ -47,7 +47,7 @@ only-include = ["grader", "exercises", "fixtures", "templates"]
 "templates" = "grader/_course/templates"
 """
 
-TEACHING = ("edition", "ci", "audit.*", "cohort.*")  # templates that no command of a student edition uses
+TEACHING = ("edition", "ci", "cluster", "audit.*", "cohort.*")  # templates that no command of a student edition uses
 # What lies at the top of the folder, and where it comes from: templates/edition/.
 TOP = {
     "README.md": "README.md",

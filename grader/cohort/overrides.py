@@ -69,7 +69,9 @@ class Adjustments(Manifest):
 
 
 def read_adjustments(path: Path) -> Adjustments:
-    """Read the reviewed TOML file; CourseError names the key that is wrong."""
+    """Read the reviewed TOML file; CourseError names the key that is wrong, UsageError the file that is not there."""
+    if not path.is_file():
+        raise UsageError(f"there is no file {path}, which --adjust names.")
     return read(path, Adjustments)
 
 

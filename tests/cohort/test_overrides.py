@@ -25,6 +25,11 @@ def read(tmp_path):
     return run
 
 
+def test_a_file_of_decisions_that_is_not_there(tmp_path):
+    with pytest.raises(UsageError, match=r"no file .*late\.toml, which --adjust names"):
+        read_adjustments(tmp_path / "late.toml")
+
+
 def decide(row, adjustments):
     """Adjust a row by every decision of a file; whose they are is tested below."""
     return adjust(row, adjustments.override, adjustments.late)
