@@ -39,7 +39,7 @@ def checkpoint_step_order() -> tuple[str, ...]:
 def cfg(cond: torch.Tensor, uncond: torch.Tensor, scale: float, use_original_formulation: bool = False) -> torch.Tensor:
     """Return the guided prediction, in the dtype of `cond` (B, ...).
 
-    Libraries: uncond + s·(cond − uncond) (Saharia et al. 2022, eq. 7). The original: cond + w·(cond − uncond)
+    Libraries: uncond + s·(cond − uncond) (Saharia et al. 2022, eq. 2). The original: cond + w·(cond − uncond)
     (Ho and Salimans 2022, eq. 6); the two are one for w = s − 1.
     """
     direction = cond - uncond

@@ -206,7 +206,7 @@ def ip_adapter_attention(
     heads: int,
     scale: float,
 ) -> torch.Tensor:
-    """Return decoupled cross-attention (Ye et al. 2023, equation 5).
+    """Return decoupled cross-attention (Ye et al. 2023, equation 5, with the paper's λ).
 
     Z = Softmax(Q·Kᵀ/√d)·V + λ·Softmax(Q·K'ᵀ/√d)·V', with K' and V' from the image tokens by projections of their own;
     then the output projection, once. `IPAdapterAttnProcessor2_0` in diffusers; λ is its `scale`.

@@ -72,7 +72,7 @@ def checkpoint_step_order() -> tuple[str, ...]:
 def cfg(cond: torch.Tensor, uncond: torch.Tensor, scale: float, use_original_formulation: bool = False) -> torch.Tensor:
     """Return the guided prediction.
 
-    Two conventions are in use. Libraries write a scale s (Imagen's paper, Saharia et al. 2022, eq. 7), the original
+    Two conventions are in use. Libraries write a scale s (Imagen's paper, Saharia et al. 2022, eq. 2), the original
     paper a weight w (Ho & Salimans 2022, eq. 6):
 
         uncond + s·(cond − uncond)        cond + w·(cond − uncond)

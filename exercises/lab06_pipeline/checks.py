@@ -286,31 +286,31 @@ def graphs(answer: Any) -> Any:
 @check("denoise_loop", visible=True)
 def test_runs_ddim(compare, draw):
     """With DDIM, the loop makes the steps that were asked for, guided, and ends at the right latents."""
-    run(compare.play, draw, "ddim", 7.5, 4, (2, 8, 6, 5, 12))
+    run(compare.play, draw, "ddim", 7.5, 3, (2, 8, 6, 5, 12))
 
 
 @check("denoise_loop", visible=True)
 def test_runs_euler(compare, draw):
     """With Euler, whose latents live in another unit, the same loop still ends at the right latents."""
-    run(compare.play, draw, "euler", 5.0, 4, (1, 8, 8, 5, 12))
+    run(compare.play, draw, "euler", 5.0, 3, (1, 8, 8, 5, 12))
 
 
 @check("denoise_loop", visible=True, subject="The list of calls")
 def test_calls_once_a_step(compare, draw):
     """Guided, the network is called once a step, with both conditions as one batch and the scheduler's timestep."""
-    run(compare.calls, draw, "euler", 5.0, 4, (2, 4, 4, 3, 8), view=calls)
+    run(compare.calls, draw, "euler", 5.0, 3, (2, 4, 4, 3, 8), view=calls)
 
 
 @check("denoise_loop", visible=True, subject="The list of calls")
 def test_skips_the_unconditional_branch(compare, draw):
     """At guidance scale 1 the network sees the conditional batch only."""
-    run(compare.calls, draw, "dpm", 1.0, 3, (2, 6, 8, 3, 8), view=calls)
+    run(compare.calls, draw, "dpm", 1.0, 2, (2, 6, 8, 3, 8), view=calls)
 
 
 @check("denoise_loop", visible=True, subject="What hangs on a graph")
 def test_keeps_no_graph(compare, draw):
     """Sampling learns nothing: no step hands a gradient graph to the next, even from trainable weights."""
-    run(compare.calls, draw, "ddim", 3.0, 3, (1, 4, 4, 3, 8), view=graphs, trainable=True)
+    run(compare.calls, draw, "ddim", 3.0, 2, (1, 4, 4, 3, 8), view=graphs, trainable=True)
 
 
 @check("denoise_loop")
@@ -328,7 +328,7 @@ def test_serves_a_second_order_solver(compare, draw):
 @check("denoise_loop")
 def test_serves_velocity_prediction(compare, draw):
     """With a network that predicts v and another spacing of the timesteps, the same loop is still right."""
-    run(compare.play, draw, "euler_v", 2.5, 3, (3, 6, 8, 6, 20))
+    run(compare.play, draw, "euler_v", 2.5, 2, (3, 6, 8, 6, 12))
 
 
 @check("denoise_loop")

@@ -280,7 +280,9 @@ def ip_adapter_attention(
     heads: int,
     scale: float,
 ) -> torch.Tensor:
-    """Return decoupled cross-attention (Ye et al. 2023, equation 5): one query, two contexts, one output projection.
+    """Return decoupled cross-attention: one query, two contexts, one output projection.
+
+    Ye et al. 2023, equation 5, with the paper's λ as `scale`:
 
         Z = Softmax(Q·Kᵀ/√d)·V + scale · Softmax(Q·K'ᵀ/√d)·V'        y = Z·Oᵀ + b
 

@@ -583,7 +583,7 @@ LAB08 = [
         "combine_adapters",
         "alpha or r",
         ("1.0 if alpha is None else alpha / r", "(alpha or 1) / r"),
-        # Two mistakes in one: an α that is not there, and an α of 0.
+        named="alpha_or_1",
     ),
 ]
 

@@ -96,8 +96,54 @@ def test_one_euler_step_by_hand():
 
 def test_the_harness_leaves_the_global_random_state_alone():
     before = torch.get_rng_state()
-    scenarios.make_unet(4, 8, seed=0)
+    scenarios.filled(scenarios.build_unet(4, 8), 0)
+    scenarios.filled(scenarios.build_dit(4, 10, 4, True), 0)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+KEPT = {
+    "unet": (
+        lambda **more: scenarios.make_unet(4, 8, **more),
+        lambda: scenarios.build_unet(4, 8),
+        {"sample": normal(0, 2, 4, 4, 6), "timestep": 5, "encoder_hidden_states": normal(1, 2, 3, 8)},
+    ),
+    "transformer": (
+        lambda **more: scenarios.make_dit(4, 10, **more),
+        lambda: scenarios.build_dit(4, 10, 4, True),
+        {
+            "hidden_states": normal(0, 2, 4, 4, 4),
+            "timestep": torch.tensor([5, 5]),
+            "class_labels": torch.tensor([1, 10]),
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_a_model_that_another_play_had_is_as_new(name):
+    make, build, given = KEPT[name]
+    used = make(seed=1, trainable=True)
+    used(**given)
+    again, new = make(seed=2), scenarios.filled(build(), 2)
+    assert again is used  # what is kept is what is filled anew
+    assert not again.training and not new.training
+    state, fresh = again.state_dict(), new.state_dict()
+    assert state.keys() == fresh.keys() and all(torch.equal(state[key], fresh[key]) for key in fresh)
+    held, made = dict(again.named_buffers()), dict(new.named_buffers())
+    assert held.keys() == made.keys() and all(torch.equal(held[key], made[key]) for key in made)
+    assert not any(parameter.requires_grad for parameter in again.parameters())
+    assert all(parameter.grad is None for parameter in again.parameters())
+    assert torch.equal(again(**given).sample, new(**given).sample)
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_a_model_leaves_the_convolutions_of_others_as_they_are(name):
+    make, _, given = KEPT[name]
+    make()(**given)
+    assert torch.backends.mkldnn.enabled
+    with pytest.raises(TypeError):
+        make()(**given, no_such_argument=1)
+    assert torch.backends.mkldnn.enabled
 
 
 def test_no_parameter_of_the_harness_model_is_left_at_zero():

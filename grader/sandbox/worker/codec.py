@@ -59,6 +59,8 @@ def module_of(kind: type) -> str:
 
 def plain(tensor: Any) -> Any:
     """Strip a tensor subclass (Parameter included) to a torch.Tensor that shares its data, outside autograd."""
+    if type(tensor) is _Tensor:
+        return _detach(tensor)
     with _no_subclass(), _no_grad():
         bare = _detach(tensor)
         return bare if type(bare) is _Tensor else _as_subclass(bare, _Tensor)

@@ -46,7 +46,7 @@ def dumps(message: Any) -> bytes:
 
 
 def receive(channel: int) -> tuple[int, Any, bytes] | None:
-    """Read one frame from a blocking descriptor; None when the judge has gone. No two come without an answer between."""
+    """Read one frame from a blocking descriptor, the only one under way; None when the judge has gone."""
     arrived = bytearray()
     size = HEADER.size
     lengths: tuple[int, int, int] | None = None
