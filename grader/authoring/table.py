@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from grader.authoring.audit import LabAudit, TaskAudit
+from grader.reports.words import count
 
 COLUMNS = ("task", "checks", "named", "forms", "mutants", "waived", "hollow", "memory", "noise", "right", "wrong", "ms")
 
@@ -39,7 +40,7 @@ def table(one: LabAudit) -> str:
     lines.append("")
     lines += [f"  note: {note}" for note in one.notes]
     lines += [f"  fault: {fault}" for fault in one.faults]
-    lines.append("  clean" if not one.faults else f"  {len(one.faults)} faults")
+    lines.append("  clean" if not one.faults else f"  {count(len(one.faults), 'fault')}")
     return "\n".join(lines) + "\n\n"
 
 

@@ -138,13 +138,15 @@ def _filled(
 
 
 def _tell(filled: Filled, each: bool = False) -> None:
+    from grader.reports.words import count
+
     if each:
         for who, before, after in filled.changes:
             click.echo(f"{clean_line(who)}: {clean_line(before) or '(empty)'} -> {after}")
     changed = f"{len(filled.changes)} of them changed" if filled.changes else "none of them changed"
     click.echo(
-        f"column {clean_line(filled.column)!r}: {filled.filled} grades filled in, {changed};"
-        f" {filled.left} rows left as they were.",
+        f"column {clean_line(filled.column)!r}: {count(filled.filled, 'grade')} filled in, {changed};"
+        f" {count(filled.left, 'row')} left as before.",
         err=True,
     )
     for note in filled.notes:

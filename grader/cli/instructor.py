@@ -385,7 +385,7 @@ def _grade(
         works = cohort.work(regrade, chosen)
         kept = cohort.files - len(works) if chosen is None else 0
         if kept:
-            click.echo(f"{kept} files have their result already", err=True)
+            click.echo(f"{'1 file has its' if kept == 1 else f'{kept} files have their'} result already", err=True)
         most = min(jobs, cohort.files if pictures else len(works))
         try:
             ran = _run(cohort, works, pictures, lambda: _executor(kind, scheduler, cohort.setup, lab, most))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import os
 import sys
 import webbrowser
@@ -451,7 +452,9 @@ def repro_command(lab_id: str, check_id: str, path: Path, course_dir: str | None
     chosen = [c for c in result.checks if check_id in (c.id, c.id.split("/", 1)[-1], c.id.rsplit(".", 1)[-1])]
     visible = [c.id.rsplit(".", 1)[-1] for c in result.checks if c.visible]
     if not chosen:
-        raise UsageError(f"{lab_id} has no check {check_id!r}. Visible ones: {', '.join(visible)}.")
+        near = difflib.get_close_matches(check_id, visible, 1)
+        meant = f"Did you mean {near[0]}?" if near else f"Visible ones: {', '.join(visible)}."
+        raise UsageError(f"{lab_id} has no check {check_id!r}. {meant}")
     if not chosen[0].visible:
         raise UsageError(
             f"{check_id} is a hidden check; its inputs are not given away. Visible ones: {', '.join(visible)}."

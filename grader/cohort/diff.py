@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from dataclasses import dataclass, field
 
 from grader.cohort.records import CohortResult, Row
@@ -88,6 +89,11 @@ def _sentences(old: Row, new: Row) -> list[str] | None:
         said.append("another file was handed in")
     before = {check.id: check for check in old.checks}
     after = {check.id: check for check in new.checks}
+    if bool(before) != bool(after):  # one of the two files could not be run
+        ran = collections.Counter(check.outcome for check in (before or after).values())
+        counts = ", ".join(f"{many} {outcome}" for outcome, many in ran.items())
+        said.append(f"no check ran any more; before: {counts}" if before else f"no check had run before; now: {counts}")
+        before = after = {}
     for id in [*after, *(id for id in before if id not in after)]:
         was, now = before.get(id), after.get(id)
         if was is None or now is None:

@@ -282,7 +282,9 @@ def _filled(
         notes.append(f"The gradebook's maximum is {maximum:g}; points were scaled to it.")
     homeless = dict.fromkeys(row.student for number, (row, _) in enumerate(ours) if number not in placed)
     if kept:
-        notes.append(f"{kept} rows hold another grade already, and stay as they were; --overwrite changes them.")
+        one = "1 row holds another grade already, and stays as it was; --overwrite changes it."
+        many = f"{kept} rows hold another grade already, and stay as they were; --overwrite changes them."
+        notes.append(one if kept == 1 else many)
     left = len(students) - filled
     return Filled(b"", filled, left, list(homeless), notes, sheet.header()[target], changes, kept)
 

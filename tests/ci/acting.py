@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from tests.toy import GRADE
+from tests.toy import COURSE, GRADE
 
 
 def git(folder: Path, *words: str) -> str:
@@ -24,6 +24,31 @@ def git(folder: Path, *words: str) -> str:
     done = subprocess.run(["git", *who, *words], cwd=folder, env=clean, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
+
+
+def plant(folder: Path, hit: Path) -> None:
+    """Everything that Python, pytest or `grade` might pick up by chance; each leaves a trace when it is run."""
+    trace = f"open({str(hit)!r}, 'a').write(__file__ + '\\n')\n"
+    for name in (
+        "conftest.py",
+        "sitecustomize.py",
+        "usercustomize.py",
+        "torch.py",
+        "pytest.py",
+        "numpy.py",
+        "click.py",
+    ):
+        (folder / name).write_text(trace)
+    for name in ("grader", "yaml"):
+        (folder / name).mkdir()
+        (folder / name / "__init__.py").write_text(trace)
+    (folder / "evil.pth").write_text(f"import builtins; open({str(hit)!r}, 'a').write('pth')\n")
+    (folder / "pytest.ini").write_text("[pytest]\naddopts = -p conftest\n")
+    (folder / "pyproject.toml").write_text("[tool.pytest.ini_options]\naddopts = '-p conftest'\n")
+    (folder / "course.toml").write_text(COURSE)
+    (folder / ".grade").mkdir()
+    (folder / ".grade" / "lab01").mkdir()
+    (folder / ".grade" / "lab01" / "result.json").write_text('{"score": {"earned": 7, "possible": 7}}')
 
 
 @dataclass

@@ -12,7 +12,7 @@ from grader.reports import ci
 from grader.results import canonical
 from grader.sandbox.launcher import probe
 from tests import toy
-from tests.ci.acting import Runner, git
+from tests.ci.acting import Runner, git, plant
 from tests.toy import ROOT
 
 TEMPLATES = ROOT / "templates" / "ci"
@@ -28,31 +28,6 @@ def commit(work: Path, says: str) -> str:
     git(work, "add", "-A", "--force")
     git(work, "commit", "-q", "-m", says)
     return git(work, "rev-parse", "HEAD")
-
-
-def plant(folder: Path, hit: Path) -> None:
-    """Everything that Python, pytest or `grade` might pick up by chance; each leaves a trace when it is run."""
-    trace = f"open({str(hit)!r}, 'a').write(__file__ + '\\n')\n"
-    for name in (
-        "conftest.py",
-        "sitecustomize.py",
-        "usercustomize.py",
-        "torch.py",
-        "pytest.py",
-        "numpy.py",
-        "click.py",
-    ):
-        (folder / name).write_text(trace)
-    for name in ("grader", "yaml"):
-        (folder / name).mkdir()
-        (folder / name / "__init__.py").write_text(trace)
-    (folder / "evil.pth").write_text(f"import builtins; open({str(hit)!r}, 'a').write('pth')\n")
-    (folder / "pytest.ini").write_text("[pytest]\naddopts = -p conftest\n")
-    (folder / "pyproject.toml").write_text("[tool.pytest.ini_options]\naddopts = '-p conftest'\n")
-    (folder / "course.toml").write_text(toy.COURSE)
-    (folder / ".grade").mkdir()
-    (folder / ".grade" / "lab01").mkdir()
-    (folder / ".grade" / "lab01" / "result.json").write_text('{"score": {"earned": 7, "possible": 7}}')
 
 
 @pytest.fixture(scope="module")

@@ -32,29 +32,35 @@ echo "  --  bwrap: not here"; echo "  --  landlock: not here"; echo "  ok  rlimi
 
 @pytest.fixture
 def machine(tmp_path) -> Path:
-    """What Gradescope makes of an uploaded zip: /autograder, here in a clean folder."""
-    with zipfile.ZipFile(tmp_path / "autograder.zip", "w") as archive:
-        for path in (*(TEMPLATES / "gradescope").iterdir(), TEMPLATES / "isolation.sh"):
+    wheel = tmp_path / WHEEL
+    wheel.touch()
+    return unpacked(tmp_path, TEMPLATES, wheel)
+
+
+def unpacked(folder: Path, templates: Path, wheel: Path) -> Path:
+    """Return what Gradescope makes of an uploaded zip: /autograder, here in a clean folder."""
+    with zipfile.ZipFile(folder / "autograder.zip", "w") as archive:
+        for path in (*(templates / "gradescope").iterdir(), templates / "isolation.sh", wheel):
             archive.write(path, path.name)
-        archive.writestr(WHEEL, b"")
-    root = tmp_path / "autograder"
+    root = folder / "autograder"
     for name in ("source", "submission", "results"):
         (root / name).mkdir(parents=True)
-    with zipfile.ZipFile(tmp_path / "autograder.zip") as archive:
+    with zipfile.ZipFile(folder / "autograder.zip") as archive:
         assert {"setup.sh", "run_autograder"} <= set(archive.namelist())
         archive.extractall(root / "source")
     shutil.copy(root / "source" / "run_autograder", root / "run_autograder")
     return root
 
 
-def run(root: Path, script: Path, **more: str) -> subprocess.CompletedProcess[str]:
+def run(root: Path, script: Path, grade: Path = GRADE, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run one of the zip's scripts; `grade` stands for the command that the wheel brings."""
     stubs = root.parent / "stubs"
     stubs.mkdir(exist_ok=True)
     for name in ("apt-get", "python3"):
         (stubs / name).write_text(STUB)
         (stubs / name).chmod(0o755)
     own = {"AUTOGRADER": str(root), "PATH": f"{stubs}:{os.environ['PATH']}", "LOG": str(root.parent / "log")}
-    own |= {"STUB": str(stubs / "python3"), "GRADE": str(GRADE)}
+    own |= {"STUB": str(stubs / "python3"), "GRADE": str(grade)}
     return subprocess.run(["sh", str(script)], env=os.environ | own | more, capture_output=True, text=True, cwd="/")
 
 

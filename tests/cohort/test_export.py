@@ -67,7 +67,7 @@ def test_canvas_and_what_a_person_should_know(graded, tmp_path):
     assert b'"Lee, Ann",340936,S123,alee,1,7\r\n' in (tmp_path / "new" / "up.csv").read_bytes()
     assert done.stdout == f"{tmp_path / 'new' / 'up.csv'}\n"
     assert done.stderr.splitlines() == [
-        "column 'lab01 Toys (12345)': 2 grades filled in, 2 of them changed; 1 rows left as they were.",
+        "column 'lab01 Toys (12345)': 2 grades filled in, 2 of them changed; 1 row left as before.",
         "! The gradebook's maximum is 7; points were scaled to it.",
         "nothing was handed in by, and nothing written for: s003",
     ]

@@ -147,7 +147,7 @@ def test_what_a_cell_holds_already_stays_unless_asked_and_is_counted(held):
     rows = [row("s001", 15), row("s002", 12)]
     filled = fill_canvas(template, "g.csv", rows, who, "12345")
     assert f'1,"{held}"\r\n'.encode() in filled.data and (filled.filled, filled.kept) == (1, 1)
-    assert filled.notes == ["1 rows hold another grade already, and stay as they were; --overwrite changes them."]
+    assert filled.notes == ["1 row holds another grade already, and stays as it was; --overwrite changes it."]
     assert filled.changes == [('Smith, Bob "Bo"', "", "12")]
     assert b'1,"15"\r\n' in fill_canvas(template, "g.csv", rows, who, "12345", overwrite=True).data
     again = fill_canvas(filled.data, "g.csv", rows, who, "12345")

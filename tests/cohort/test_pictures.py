@@ -200,7 +200,7 @@ def test_a_broken_figure_costs_no_result_and_a_note_says_so(tmp_path):
     assert "/nowhere" in (tmp_path / "out" / "cohort.html").read_text()
     (broken.root / "exercises" / "lab01_toy" / "figures.py").write_text(FIGURES)
     mended = grade(tmp_path, broken, "--pictures")
-    assert "1 files have their result already" in mended.stderr and "A curve" in pages(tmp_path)["right"]
+    assert "1 file has its result already" in mended.stderr and "A curve" in pages(tmp_path)["right"]
     assert mended.returncode == 0
 
 

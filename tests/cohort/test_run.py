@@ -410,6 +410,17 @@ def test_a_diff_says_who_moves_and_by_which_check(course, store):
     assert (shown.gone, shown.new, shown.same) == (["folder 4"], ["folder 5"], 1)
 
 
+def test_of_a_file_that_runs_on_one_side_only_a_diff_says_so_in_one_line(course, store):
+    unusable = entry(1, problem=Problem(kind="syntax_error", message="SyntaxError"))
+    sides = [
+        cohort_of(course, store, {}, unusable),
+        cohort_of(course, store, {b"a": result({"draws": "failed"})}, entry(1, b"a")),
+    ]
+    for pair, says in ((sides, "no check had run before; now: "), (sides[::-1], "no check ran any more; before: ")):
+        (move,) = differences(*pair).moves
+        assert move.checks[-1] == f"{says}2 passed, 1 failed"
+
+
 def test_the_command_diff_reads_folders_and_refuses_other_files(real, course, tmp_path):
     folder, _ = real
     done = toy.grade(folder, "diff", "out", "out/cohort.json", course=course.root)

@@ -1,15 +1,16 @@
-"""Both editions as a stranger gets them: wheels, installed into environments that know nothing of the checkout."""
+"""The course as strangers get it: two wheels, or a clone, in environments that know nothing of the checkout."""
 
 from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,59 @@ class Edition:
         done = self.run(cwd, Path(__file__).with_name("grade_many.py"), input=json.dumps(sources), env=env)
         assert done.returncode == 0, done.stderr
         return dict(json.loads(done.stdout))
+
+
+@dataclass(frozen=True)
+class Desk:
+    """Somebody's folder, the programs of their machine's environment, and what they have set there."""
+
+    folder: Path
+    programs: Path
+    variables: dict[str, str] = field(default_factory=dict)
+
+    def types(self, command: str, *sentences: str, code: int = 0) -> str:
+        """Run what is typed; it ends with `code`, says all sentences, and returns what it said, on one line."""
+        done = subprocess.run(
+            shlex.split(command), cwd=self.folder, env=self._environment(), capture_output=True, text=True
+        )
+        said = " ".join(f"{done.stdout} {done.stderr}".split())
+        assert done.returncode == code, f"{command}: {done.returncode}\n{said}"
+        missing = [sentence for sentence in sentences if sentence not in said]
+        assert not missing, f"{command}: {missing}\n{said}"
+        assert "Traceback" not in said, f"{command}: {said}"
+        return said
+
+    def starts(self, command: str) -> subprocess.Popen[str]:
+        """Run what is typed, without waiting for it; what it notes can be read while it runs."""
+        return subprocess.Popen(
+            shlex.split(command),
+            cwd=self.folder,
+            env=self._environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def _environment(self) -> dict[str, str]:
+        path = os.pathsep.join([str(self.programs), os.environ["PATH"]])
+        own = {"PATH": path, "HOME": str(self.folder), "LANG": "C.UTF-8", **self.variables}
+        for role in ("AUTHOR", "COMMITTER"):
+            own |= {f"GIT_{role}_NAME": "x", f"GIT_{role}_EMAIL": "x@example.org"}
+        return own
+
+    def reads(self, name: str) -> str:
+        return (self.folder / name).read_text(encoding="utf-8")
+
+    def writes(self, name: str, text: str) -> None:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+    def edits(self, name: str, old: str, new: str) -> None:
+        """Replace `old`, which stands in the file once."""
+        text = self.reads(name)
+        assert text.count(old) == 1, (name, old, text.count(old))
+        self.writes(name, text.replace(old, new))
 
 
 def build(source: Path, target: Path) -> Path:
@@ -160,3 +214,65 @@ def weights(released: Release, ground: Path) -> Path:
     done = subprocess.run([*pip, "--target", str(folder), str(released.weights)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return folder
+
+
+@dataclass(frozen=True)
+class Clone:
+    """The repository as a stranger clones it, and the environment that it is installed into."""
+
+    folder: Path
+    programs: Path
+
+    def desk(self, folder: Path, **variables: str) -> Desk:
+        return Desk(folder, self.programs, variables)
+
+    def sample(self, name: str) -> str:
+        """Return a sample submission of lab 01."""
+        return (self.folder / "fixtures" / "submissions" / name / "lab01.py").read_text(encoding="utf-8")
+
+
+def cloned(folder: Path) -> Path:
+    """Clone what is committed here; what is not committed, nobody gets."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("this is no clone of the repository, so it cannot be cloned")
+    own = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], env=own, check=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def clone(ground: Path) -> Clone:
+    """A clean clone, installed as `make install` does it but for the libraries, which are found where we have them."""
+    folder = cloned(ground / "clone")
+    python, site = environment(ground / "clone-environment")
+    lend_libraries(site)  # hatchling is among them
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check", "install", "--quiet"]
+    options = ["--no-deps", "--no-index", "--no-cache-dir", "--no-build-isolation", "--ignore-installed"]
+    done = subprocess.run([*pip, *options, "-e", str(folder)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return Clone(folder, python.parent)
+
+
+@dataclass(frozen=True)
+class Fork:
+    """A clone that somebody works in, and the programs that grade with it."""
+
+    folder: Path
+    programs: Path
+
+    def desk(self) -> Desk:
+        return Desk(self.folder, self.programs, {"GRADE_COURSE": str(self.folder)})
+
+    def with_lab11_alone(self) -> Desk:
+        """Make it a course of one new lab, which is soon recorded."""
+        desk = self.desk()
+        desk.types('grade new lab11 --title "Unit range"')
+        manifest = "exercises/course.toml"
+        before, _, _ = desk.reads(manifest).partition("labs = [")
+        desk.writes(manifest, f'{before}labs = ["lab11_unit_range"]\n')
+        return desk
+
+
+@pytest.fixture
+def fork(clone: Clone, tmp_path: Path) -> Fork:
+    return Fork(cloned(tmp_path / "fork"), clone.programs)
