@@ -113,7 +113,7 @@ def in_plain_convolutions(model):
 
     @wraps(forward)
     def plain(*args, **kwargs):
-        torch._C._set_mkldnn_enabled(False)
+        torch._C._set_mkldnn_enabled(False)  # the public switch sets three more, and warns of one
         try:
             return forward(*args, **kwargs)
         finally:
