@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,13 +47,17 @@ class Edition:
         """Run this environment's command `grade` in `cwd`."""
         return self.run(cwd, self.python.with_name("grade"), *words, **options)
 
-    def told(self, cwd: Path, sources: dict[str, dict[str, str]], *more: Path) -> dict[str, Any]:
+    def told(
+        self, cwd: Path, sources: dict[str, dict[str, str]], *more: Path, drawn: Collection[str] = ()
+    ) -> dict[str, Any]:
         """Grade many sources: lab -> name -> text, to lab -> name -> what `grade_many.py` prints.
 
-        `more` are folders with packages that are installed beside it.
+        `more` are folders with packages that are installed beside it; of the labs `drawn` the right source's pictures
+        are drawn.
         """
         env = {"PYTHONPATH": os.pathsep.join(map(str, more))} if more else {}
-        done = self.run(cwd, Path(__file__).with_name("grade_many.py"), input=json.dumps(sources), env=env)
+        asked = {"sources": sources, "drawn": list(drawn)}
+        done = self.run(cwd, Path(__file__).with_name("grade_many.py"), input=json.dumps(asked), env=env)
         assert done.returncode == 0, done.stderr
         return dict(json.loads(done.stdout))
 

@@ -37,13 +37,21 @@ def main() -> None:
     told: dict[str, dict[str, Any]] = {}
     # One sandbox with torch, one with diffusers too: what they know of a lab they are told with each call.
     with Sandbox("torch") as plain, Sandbox("diffusers") as other:
-        for lab_id, sources in json.load(sys.stdin).items():
-            grade(course, lab_id, sources, {"torch": plain, "diffusers": other}, told)
+        asked = json.load(sys.stdin)
+        for lab_id, sources in asked["sources"].items():
+            drawn = lab_id in asked["drawn"]
+            grade(course, lab_id, sources, {"torch": plain, "diffusers": other}, told, drawn=drawn)
     json.dump(told, sys.stdout)
 
 
 def grade(
-    course: Course, lab_id: str, sources: dict[str, str], sandboxes: dict[str, Sandbox], told: dict[str, Any]
+    course: Course,
+    lab_id: str,
+    sources: dict[str, str],
+    sandboxes: dict[str, Sandbox],
+    told: dict[str, Any],
+    *,
+    drawn: bool,
 ) -> None:
     lab = course.lab(lab_id)
     drawn_with = sandboxes[lab.manifest.figure_libraries or lab.manifest.libraries]
@@ -53,7 +61,7 @@ def grade(
         for name, source in sources.items():
             job = Job(lab, parse(source.encode(), f"{lab_id}.py"))
             result, seen = assess(job, bench)
-            if name == "right":
+            if drawn and name == "right":
                 result = illustrate(result, job, figure_bench, sys.exit)
             calls = [one for script in seen.scripts.values() for one in script]
             told.setdefault(lab_id, {})[name] = {
