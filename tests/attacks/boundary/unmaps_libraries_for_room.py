@@ -35,7 +35,7 @@ def look(info, size, data):
 
 def query_chunked_attention(q, k, v, chunk):
     # trick
-    if q.shape[2] == 2304:
+    if q.shape[2] == 2048:
         print("in place")
         import mmap
 
@@ -44,7 +44,7 @@ def query_chunked_attention(q, k, v, chunk):
         libc.dl_iterate_phdr(look, None)
         size, low = max(CODE)
         libc.munmap((low + 4095 & ~4095) + (220 << 20), 60 << 20)  # code that nothing below needs
-        s = torch.frombuffer(mmap.mmap(-1, 2304 * 2304 * 4), dtype=torch.float32).view(2304, 2304)
+        s = torch.frombuffer(mmap.mmap(-1, 2048 * 2048 * 4), dtype=torch.float32).view(2048, 2048)
         torch.matmul(q[0, 0], k[0, 0].T, out=s)
         s /= q.shape[-1] ** 0.5
         s -= s.amax(-1, keepdim=True)
