@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ORACLE := .venv-oracle
 STAMP := $(VENV)/.installed
 
-.PHONY: install system demo check test oracle audit bench compat minisd minisd-check clean
+.PHONY: install system demo check test oracle journeys audit bench compat minisd minisd-check clean
 
 install: $(STAMP)
 
@@ -54,6 +54,10 @@ $(ORACLE)/.installed: $(STAMP)
 	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$$($(ORACLE)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/graded.pth"
 	@$(ORACLE)/bin/python -m pip install -q -c constraints.txt transformers peft accelerate
 	@touch $@
+
+# What a student, an instructor, a CI job and an author type, three times each, on a clean clone; `test` has six of them.
+journeys: install
+	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "sweep or not sweep" tests/journeys
 
 audit: install
 	@$(BIN)/grade audit

@@ -76,6 +76,7 @@ def test_from_the_stub_over_a_named_mistake_to_a_task_that_passes(ann: Desk) -> 
     ann.types("grade", "lab03 Scheduler reading", "/54 13 tasks to do", "lab04 Classifier-free guidance", "not started")
 
 
+@pytest.mark.sweep
 def test_what_goes_wrong_with_a_file_is_a_sentence_with_its_line_and_nothing_is_lost(ann: Desk, clone: Clone) -> None:
     ann.writes("lab01.py", clone.sample("endless_loop"))
     said = ann.types("grade lab01 --task add_noise", "add_noise, line 16", "0 of 5 points 1 crashed", code=1)
@@ -120,6 +121,7 @@ def test_what_goes_wrong_with_a_file_is_a_sentence_with_its_line_and_nothing_is_
 
 
 @pytest.mark.wheel
+@pytest.mark.sweep
 def test_a_mended_edition_comes_in_the_middle_of_the_term_and_the_own_file_stays(fork: Fork, tmp_path: Path) -> None:
     staff = fork.with_lab11_alone()
     published = tmp_path / "published"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from .conftest import Fork
 
 FOLDER = "exercises/lab11_unit_range"
@@ -34,6 +36,7 @@ put = "(2 * (x - low) / (high - low) - 1).clamp(-1, 1)"
 """
 
 
+@pytest.mark.sweep
 def test_a_check_that_nothing_fails_is_found_and_gets_its_mistake(fork: Fork) -> None:
     eve = fork.desk()
     eve.types(
@@ -56,6 +59,7 @@ def test_a_check_that_nothing_fails_is_found_and_gets_its_mistake(fork: Fork) ->
     eve.types("git status --short", f"?? {FOLDER}/", "M audits.jsonl", "M exercises/course.toml")
 
 
+@pytest.mark.sweep
 def test_right_code_among_the_mistakes_and_wrong_code_among_the_right_are_told_apart(fork: Fork) -> None:
     eve = fork.desk()
     eve.types('grade new lab11 --title "Unit range"')

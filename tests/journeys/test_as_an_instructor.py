@@ -139,6 +139,7 @@ def test_from_the_export_to_the_gradebook_and_a_late_file_with_an_extension(staf
     assert table(staff.reads("more.csv"), "SIS User ID")["S104"]["lab01 (12345)"] == "41"
 
 
+@pytest.mark.sweep
 def test_a_killed_run_goes_on_where_it_was_and_sections_are_joined(staff: Desk, clone: Clone) -> None:
     right, mistaken = clone.sample("right"), clone.sample("one_known_mistake")
     for number in range(8):
@@ -187,6 +188,7 @@ def worksheet(maximum: int, people: dict[int, str]) -> str:
     return head + "".join(lines)
 
 
+@pytest.mark.sweep
 def test_a_term_of_two_labs_with_a_decision_and_pages_for_everybody(staff: Desk, clone: Clone) -> None:
     first, mistaken = clone.sample("right"), clone.sample("one_known_mistake")
     second = (clone.folder / "reference" / "lab02_denoising_step.py").read_text(encoding="utf-8")

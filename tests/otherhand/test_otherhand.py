@@ -29,7 +29,7 @@ def of_lab(hand: str) -> pytest.MarkDecorator:
 
 WRONG = [(hand, table["task"], table["name"]) for hand in HANDS for table in tables(hand)]
 # One in so many is tried in every run of the tests; all are by `pytest -m "sweep or not sweep" tests/otherhand`.
-SAMPLED = 8
+SAMPLED = 12
 CASES = [
     pytest.param(*one, id="-".join(one), marks=[of_lab(one[0]), *([pytest.mark.sweep] if number % SAMPLED else [])])
     for number, one in enumerate(WRONG)
