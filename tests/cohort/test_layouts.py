@@ -8,7 +8,9 @@ import io
 import re
 import signal
 import subprocess
+import sys
 import tarfile
+import time
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -590,6 +592,33 @@ def test_a_reader_that_catches_everything_does_not_catch_the_end(monkeypatch):
     with pytest.raises(SubmissionError, match=r"more than 0\.05 s"), at_most(0.05, "lab01.py"):
         reads_for_ever()
     assert signal.getitimer(signal.ITIMER_PROF) == (0.0, 0.0) and signal.getsignal(signal.SIGPROF) is signal.SIG_DFL
+
+
+def burns():
+    end = time.process_time() + 0.2
+    while time.process_time() < end:
+        pass
+
+
+class Falls:
+    def __del__(self):
+        burns()
+
+
+def makes_another_error_of_it():
+    try:
+        burns()
+    except BaseException:
+        raise SystemError from None
+
+
+@pytest.mark.parametrize("block", [Falls, makes_another_error_of_it])
+def test_a_ring_that_does_not_come_through_counts_and_nobody_hears_of_it(monkeypatch, block):
+    heard = []
+    monkeypatch.setattr(sys, "unraisablehook", heard.append)
+    with pytest.raises(SubmissionError, match=r"more than 0\.05 s"), at_most(0.05, "lab01.py"):
+        block()
+    assert heard == [] and sys.unraisablehook == heard.append
 
 
 def test_a_zip64_table_of_contents_is_not_read(hand):
