@@ -88,7 +88,7 @@ def test_it_installs_away_from_what_was_handed_in(tmp_path, autograder, monkeypa
     for name in (*wheels, "isolation.sh", "constraints.txt"):
         (bundle / name).write_text("")
     monkeypatch.setattr(autograder, "HERE", bundle)
-    monkeypatch.setattr(autograder, "TORCH_WHEELS", "INDEX")
+    monkeypatch.setattr(autograder, "TORCH_WHEELS", "PAGE")
 
     def record(command, **options):
         asked.append((command, options))
@@ -101,7 +101,7 @@ def test_it_installs_away_from_what_was_handed_in(tmp_path, autograder, monkeypa
     assert len(python) == 3 and all(command[1] == "-I" for command in python), "else the checkout's pip.py is pip"
     assert python[0][:4] == [sys.executable, "-I", "-m", "venv"]
     assert all(str(bundle / "constraints.txt") in command for command in python[1:])
-    assert python[1][-3:] == ["--find-links", "INDEX", "torch"]
+    assert python[1][-3:] == ["--find-links", "PAGE", "torch"]
     assert [Path(word).name for word in python[2][-2:]] == wheels
     (bundle / "alphabar-0.2.0-py3-none-any.whl").write_text("")
     with pytest.raises(SystemExit, match=r"one wheel of alphabar was expected beside .*, and 2 are there"):
