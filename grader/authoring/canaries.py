@@ -50,8 +50,12 @@ class Canary:
         }
         flat = {where: _flat(text.replace('\\"', '"')) for where, text in texts.items()}
         known = _flat(source) + self._public
+        words = {word for text in flat.values() for word in text.split(" ")}
         found = []
         for line, origin in self._secrets:
+            # A line stands nowhere if one of its words does not: seven times as fast as to look for each line.
+            if not words.issuperset(line.split(" ")[1:-1]):  # the first and the last may be glued to others
+                continue
             where = [name for name, text in flat.items() if line in text]
             if where and line not in known:
                 found += [f"{name} shows a line of {origin}: {line}" for name in where]

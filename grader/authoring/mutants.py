@@ -34,7 +34,6 @@ class Mutant:
     task: str
     tasks: tuple[str, ...]  # whose checks may reject it: several where a helper is shared
     line: int  # in the reference
-    diff: str
     source: str
 
 
@@ -73,10 +72,11 @@ class Text:
             self._starts[first.end_lineno - 1] + first.end_col_offset,
         )
 
-    def replaced(self, node: ast.AST, put: str) -> str:
-        """Return the source with a node's text replaced."""
+    def replaced(self, node: ast.AST, put: str, within: ast.AST | None = None) -> str:
+        """Return the source, or of it a node's text, with the text of a node in it replaced."""
         start, end = self.span(node)
-        return (self._bytes[:start] + put.encode() + self._bytes[end:]).decode()
+        first, last = self.span(within) if within else (0, len(self._bytes))
+        return (self._bytes[first:start] + put.encode() + self._bytes[end:last]).decode()
 
 
 def mutants(lab: Lab, task_id: str) -> list[Mutant]:
@@ -89,15 +89,14 @@ def mutants(lab: Lab, task_id: str) -> list[Mutant]:
     users = _users(text.tree, functions)
     defined = [n for n in text.tree.body if isinstance(n, (ast.FunctionDef, ast.ClassDef))]
     made: list[Mutant] = []
-    seen = {_bytecode(lab.reference)}
     ids: dict[str, int] = {}
     for definition in defined:
         used_by = [task for task in functions if definition.name in users[task]]
         if not used_by or used_by[0] != task_id:
             continue
+        seen = {_bytecode(text.of(definition))}
         for node, name, put in _slips(definition, text):
-            source = text.replaced(node, put)
-            code = _bytecode(source)
+            code = _bytecode(text.replaced(node, put, within=definition))
             if code is None or code in seen:
                 continue
             seen.add(code)
@@ -106,7 +105,7 @@ def mutants(lab: Lab, task_id: str) -> list[Mutant]:
             if ids[label] > 1:
                 label += f" #{ids[label]}"
             line = node.lineno  # type: ignore[attr-defined]
-            made.append(Mutant(label, name, task_id, tuple(used_by), line, diff(lab.reference, source), source))
+            made.append(Mutant(label, name, task_id, tuple(used_by), line, text.replaced(node, put)))
     return made
 
 
@@ -152,7 +151,7 @@ def _is_prose(node: ast.AST, text: Text) -> bool:
 
 
 def _bytecode(source: str) -> Any:
-    """Return what a source compiles to, without positions; None where it does not compile."""
+    """Return what a definition compiles to, without positions; None where it does not compile."""
     try:
         return _code_key(compile(source, "reference", "exec", dont_inherit=True))
     except (SyntaxError, ValueError):

@@ -52,12 +52,13 @@ def test_what_a_student_gets_of_a_hidden_check_leaks_nothing(canary):
     ("shown", "says"),
     [
         (result(f"It is {LINE}."), f"shows a line of the reference: {LINE}"),
+        (result(f"It is «{LINE}»."), f"shows a line of the reference: {LINE}"),
         (result("It is compare.scale(draw.normal(5), -0.5)."), "shows a line of a hidden check"),
         (result(f"The call was {CALL}."), "shows the inputs of lab01/scale.secret"),
         (result("-0.61803 was expected."), "the record of lab01/scale.secret shows a value: -0.61803"),
         (result(frames=[Frame(line=1, function="f", code=LINE)]), f"shows a line of the reference: {LINE}"),
     ],
-    ids=["reference", "check", "inputs", "value", "frame"],
+    ids=["reference", "quoted", "check", "inputs", "value", "frame"],
 )
 def test_a_leak_is_found(canary, shown, says):
     found = canary.leaks(SUBMISSION, shown)
