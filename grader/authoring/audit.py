@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field
 
 from grader.authoring import contract, hollow
 from grader.authoring.mutants import diff, mutants
-from grader.authoring.pool import Pool
+from grader.authoring.pool import Journal, Pool
 from grader.authoring.trials import Kind, Spec, Trial
 from grader.authoring.written import written_faults
 from grader.course import Course, Lab, apply_edits, definition_span
@@ -29,7 +29,7 @@ from grader.seeds import of_check
 EQUIVALENT_LIMIT = 0.5  # an honest rewrite may use half the tolerance
 MEMORISED = f"hollow: {hollow.HARD_CODED}"
 MARGIN = 5.0  # a real-valued mistake misses by this many tolerances
-SEEDS, QUICK_SEEDS = 20, 2  # the course's own among them
+SEEDS, QUICK_SEEDS = 20, 3  # the course's own among them
 QUICK_MUTANTS = 96  # of a lab, in the same place every time
 
 
@@ -91,23 +91,23 @@ def audit(
     lab: Lab,
     *,
     quick: bool,
-    processes: int,
+    pool: Pool,
     progress: Callable[[str], None],
     tasks: Sequence[str] = (),
 ) -> LabAudit:
-    """Audit one lab, or some of its tasks; `quick` tries a sample of the mutants, fewer seeds and no pairs."""
+    """Audit one lab, or some of its tasks.
+
+    `quick`: a sample of the mutants, right code alone on two more seeds, no pairs, no noise.
+    """
     if lab.is_student_edition:
         raise CourseError(f"{lab.id} is a student edition: it holds no reference to audit against.")
     plan = _Plan(lab, course.seed, quick, [task for task in lab.tasks if not tasks or task.id in tasks])
     waivers = _read_waivers(lab)
-    with Pool(lab, processes, progress) as pool:
-        trials = pool.run(plan.specs)
-        survivors = [
-            (s, t) for s, t in zip(plan.specs, trials, strict=True) if t.kind == "mutant" and not t.rejected_by
-        ]
-        searches = pool.run([_search(spec) for spec, _ in survivors if _waiver(waivers, spec) is None])
-        ran = pool.ran
-    return _conclude(lab, plan, waivers, trials, searches, ran)
+    journal = Journal(lab, pool, progress)
+    trials = journal.run(plan.specs)
+    survivors = [(s, t) for s, t in zip(plan.specs, trials, strict=True) if t.kind == "mutant" and not t.rejected_by]
+    searches = journal.run([_search(spec) for spec, _ in survivors if _waiver(waivers, spec) is None])
+    return _conclude(lab, plan, waivers, trials, searches, journal.ran)
 
 
 # What to try.
@@ -184,7 +184,8 @@ class _Plan:
     def _other_seeds(self) -> Iterator[Spec]:
         """Yield reference, equivalents and mistakes on other seeds, one edit of every task in each source."""
         right = rows(self.equivalents)
-        wrong = rows([spelling for mistake in self.misconceptions for spelling in mistake.spellings])
+        mistakes = [] if self.quick else self.misconceptions  # two seeds more tell little of chance, and take long
+        wrong = rows([spelling for mistake in mistakes for spelling in mistake.spellings])
         for seed in self.seeds[1:]:  # the first is the course's own, as of every other trial
             for edits in ([], *right, *wrong):
                 source = edited(self.lab, edits) if edits else self.lab.reference

@@ -11,7 +11,6 @@ import json
 import math
 import sys
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, Field
@@ -19,9 +18,9 @@ from pydantic import BaseModel, Field
 from grader.authoring import canaries, contract, hollow, separate
 from grader.checking.oracle import LiveOracle
 from grader.checking.session import Bench, Examination
-from grader.course import Lab, load
+from grader.course import Course, Lab
 from grader.errors import CourseError, SubmissionError
-from grader.grading import Job, assess, open_bench
+from grader.grading import Job, assess
 from grader.results import LabResult
 from grader.sandbox.launcher import Sandbox
 from grader.submission import parse
@@ -114,15 +113,14 @@ class Trial(BaseModel):
 
 
 class Runner:
-    """Runs trials of one lab, one after the other, in this process. Nothing starts before the first."""
+    """Runs trials of one lab in a sandbox, one after the other, in this process. Nothing starts before the first."""
 
-    def __init__(self, root: Path, lab_id: str) -> None:
-        """Read the course."""
-        course = load(root)
-        self._lab: Lab = course.lab(lab_id)
-        self._canary = canaries.Canary(course, self._lab)
-        self._sandbox: Sandbox | None = None
-        self._benches: dict[bool, tuple[Bench, object]] = {}
+    def __init__(self, course: Course, lab: Lab, sandbox: Sandbox) -> None:
+        """Take the course, for its page's template, and what is lent."""
+        self.lab = lab
+        self._canary = canaries.Canary(course, lab)
+        self._sandbox = sandbox
+        self._benches: dict[bool, Bench] = {}
 
     def run(self, spec: Spec) -> Trial:
         """Run one trial; CourseError where it is the grader that fails."""
@@ -132,26 +130,21 @@ class Runner:
         source = spec.source
         if spec.kind == "hollow" and spec.ids == (f"hollow: {hollow.HARD_CODED}",):
             assert spec.task is not None
-            first, _ = self._assess(bench, spec, hollow.digests(self._lab, spec.task))
+            first, _ = self._assess(bench, spec, hollow.digests(self.lab, spec.task))
             known = {d for check in first.checks if check.visible for d in hollow.read_digests(check.output)}
-            source = hollow.hard_coded(self._lab, spec.task, known)
+            source = hollow.hard_coded(self.lab, spec.task, known)
         result, seen = self._assess(bench, spec, source)
         return self._trial(spec, result, seen)
 
     def close(self) -> None:
-        """End what was started."""
-        for bench, _ in self._benches.values():
+        """End what was started, but not the sandbox."""
+        for bench in self._benches.values():
             bench.close()
-        if self._sandbox is not None:
-            self._sandbox.close()
 
     def _bench(self, *, trusted: bool, seed: str) -> Bench:
-        if self._sandbox is None:
-            self._sandbox = Sandbox(self._lab.manifest.libraries, start_method=_start_method())
         if trusted not in self._benches:
-            opened = open_bench(self._lab, seed, self._sandbox, TRUSTED_CPU_S if trusted else None)
-            self._benches[trusted] = opened.__enter__(), opened
-        bench = self._benches[trusted][0]
+            self._benches[trusted] = Bench(self.lab, self._sandbox, seed, TRUSTED_CPU_S if trusted else None)
+        bench = self._benches[trusted]
         if bench.course_seed != seed:
             bench.course_seed = seed
             bench.oracle.forget()  # twenty seeds' answers are a lot of memory, and none is asked for again
@@ -159,16 +152,16 @@ class Runner:
 
     def _assess(self, bench: Bench, spec: Spec, source: str) -> tuple[LabResult, Examination]:
         try:
-            submission = parse(source.encode(), f"{self._lab.id}.py")
+            submission = parse(source.encode(), f"{self.lab.id}.py")
         except SubmissionError as error:
-            raise CourseError(f"{self._lab.folder.name}: {spec} is no Python: {error}") from None
-        result, seen = assess(Job(self._lab, submission, spec.tasks), bench, diagnose=spec.kind in DIAGNOSED)
+            raise CourseError(f"{self.lab.folder.name}: {spec} is no Python: {error}") from None
+        result, seen = assess(Job(self.lab, submission, spec.tasks), bench, diagnose=spec.kind in DIAGNOSED)
         for check in result.checks:
             if check.outcome == "grader_error":
                 why = check.evidence.yours if check.evidence else check.message
                 raise CourseError(f"{check.id}, grading {spec}: {why}")
         if result.problem and result.problem.kind == "grader_error":
-            raise CourseError(f"{self._lab.id}, grading {spec}: {result.problem.message}")
+            raise CourseError(f"{self.lab.id}, grading {spec}: {result.problem.message}")
         return result, seen
 
     def _trial(self, spec: Spec, result: LabResult, seen: Examination) -> Trial:
@@ -176,8 +169,8 @@ class Runner:
         applies = spec.kind != "hollow" or spec.ids == (f"hollow: {hollow.HARD_CODED}",)
         leaks = self._canary.leaks(spec.source, result)
         if spec.kind == "reference":
-            leaks += canaries.telling_sentences(self._lab, result, seen)
-            leaks += contract.breaches(self._lab, seen)
+            leaks += canaries.telling_sentences(self.lab, result, seen)
+            leaks += contract.breaches(self.lab, seen)
         return Trial(
             kind=spec.kind,
             task=spec.task,
@@ -202,7 +195,7 @@ class Runner:
     def _search(self, spec: Spec) -> Trial:
         """Look for a call that tells a survivor from the reference."""
         bench = self._bench(trusted=True, seed=spec.seed)
-        plain = Spec("reference", self._lab.reference, spec.seed, tasks=spec.tasks)
+        plain = Spec("reference", self.lab.reference, spec.seed, tasks=spec.tasks)
         _, seen = self._assess(bench, plain, plain.source)
         calls = [one.call for task in spec.tasks or () for one in seen.scripts.get(task, [])]
         assert isinstance(bench.oracle, LiveOracle)  # no student edition is audited
@@ -227,5 +220,6 @@ def _reported(result: LabResult, seen: Examination) -> dict[str, float]:
     return {check.id: check.possible / shares[check.task] for check in result.checks if check.id in reported}
 
 
-def _start_method() -> Literal["fork", "spawn"]:
+def start_method() -> Literal["fork", "spawn"]:
+    """Return how this system's zygotes start workers."""
     return "fork" if sys.platform == "linux" else "spawn"

@@ -38,7 +38,9 @@ def _progress() -> tuple[Callable[[str], None], Callable[[], None]]:
 @click.option(
     "--task", "tasks", metavar="TASK", multiple=True, help="Only this task of the one LAB; may be given again."
 )
-@click.option("--quick", is_flag=True, help="A sample of the mutants, two seeds, no pairs, no noise.")
+@click.option(
+    "--quick", is_flag=True, help="A sample of the mutants, right code alone on other seeds, no pairs, no noise."
+)
 @click.option(
     "--jobs", type=click.IntRange(1, 64), help="Processes at the same time; default: one a core, four at most."
 )
@@ -62,6 +64,7 @@ def audit_command(
 
     from grader.authoring import recorded
     from grader.authoring.audit import audit
+    from grader.authoring.pool import Pool
 
     course = open_course(course_dir)
     labs = [course.lab(name) for name in lab_ids or [lab.id for lab in course.labs]]
@@ -69,26 +72,26 @@ def audit_command(
         raise UsageError("--task goes with one LAB: grade audit lab02 --task ddim_step")
     for task in tasks:
         labs[0].task(task)
-    processes = jobs or min(4, os.cpu_count() or 1)
     found = []
-    for lab in labs:
-        say, done = _progress()
-        try:
-            one = audit(
-                course,
-                lab,
-                quick=quick,
-                processes=processes,
-                tasks=tasks,
-                progress=lambda text, lab=lab, say=say: say(f"{lab.id}: {text}"),  # type: ignore[misc]
-            )
-        finally:
-            done()
-        found.append(one)
-        if not tasks:
-            recorded.record(course, lab, one)
-        if json_path != "-":
-            _show(one)
+    with Pool(course.root, jobs or min(4, os.cpu_count() or 1)) as pool:
+        for lab in labs:
+            say, done = _progress()
+            try:
+                one = audit(
+                    course,
+                    lab,
+                    quick=quick,
+                    pool=pool,
+                    tasks=tasks,
+                    progress=lambda text, lab=lab, say=say: say(f"{lab.id}: {text}"),  # type: ignore[misc]
+                )
+            finally:
+                done()
+            found.append(one)
+            if not tasks:
+                recorded.record(course, lab, one)
+            if json_path != "-":
+                _show(one)
     text = json.dumps([one.model_dump() for one in found], indent=1) + "\n"
     if json_path == "-":
         click.echo(text, nl=False)

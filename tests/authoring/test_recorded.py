@@ -4,6 +4,7 @@ import pytest
 
 from grader.authoring import recorded
 from grader.authoring.audit import LabAudit, TaskAudit, audit
+from grader.authoring.pool import Pool
 from grader.authoring.written import written_faults
 from grader.course import load
 from grader.errors import CourseError
@@ -15,7 +16,8 @@ COURSE = load(toy.ROOT)
 @pytest.mark.parametrize("lab", COURSE.labs, ids=lambda lab: lab.id)
 def test_every_lab_is_recorded_clean_or_audited_now(lab):
     if recorded.holds(COURSE, lab) is None:
-        assert audit(COURSE, lab, quick=True, processes=1, progress=lambda says: None).faults == []
+        with Pool(COURSE.root, 1) as pool:
+            assert audit(COURSE, lab, quick=True, pool=pool, progress=lambda says: None).faults == []
     # What no record speaks for, since no verdict hangs on the page.
     assert list(written_faults(lab)) == []
 

@@ -1,25 +1,35 @@
 """Trials on the toy course: one worker for many sources, and what is asked of a bench that trusts them."""
 
+import contextlib
 import json
 
 import pytest
 
 from grader.authoring import hollow
 from grader.authoring.pool import _read
-from grader.authoring.trials import Runner, Spec, Trial
+from grader.authoring.trials import Runner, Spec, Trial, start_method
 from grader.errors import CourseError
+from grader.sandbox.launcher import Sandbox
 from tests import toy
 
 WRONG = toy.REFERENCE.replace("x * factor", "x + factor")
 ENDS = toy.REFERENCE.replace("return x * factor", "import os; os._exit(3)")
 
 
+@contextlib.contextmanager
+def toy_runner(course):
+    lab = course.lab("lab01")
+    with Sandbox(lab.manifest.libraries, start_method=start_method()) as sandbox:
+        one = Runner(course, lab, sandbox)
+        yield one
+        one.close()
+
+
 @pytest.fixture(scope="module")
 def runner(tmp_path_factory):
     course = toy.make(tmp_path_factory.mktemp("course"))
-    one = Runner(course.root, "lab01")
-    yield one
-    one.close()
+    with toy_runner(course) as one:
+        yield one
 
 
 def spec(kind, source, task="scale", ids=("one",), seed="7"):
@@ -28,11 +38,11 @@ def spec(kind, source, task="scale", ids=("one",), seed="7"):
 
 def test_a_mutant_runs_in_the_worker_of_the_one_before(runner):
     assert runner.run(spec("mutant", toy.REFERENCE)).rejected_by == []
-    worker = runner._benches[True][0]._processes.own
+    worker = runner._benches[True]._processes.own
     wrong = runner.run(spec("mutant", WRONG))
     assert wrong.rejected_by == ["lab01/scale.plain", "lab01/scale.secret"]
     assert wrong.distance > 5
-    assert runner._benches[True][0]._processes.own is worker
+    assert runner._benches[True]._processes.own is worker
     assert runner.run(spec("mutant", toy.REFERENCE)).rejected_by == []
 
 
@@ -60,7 +70,7 @@ def test_hard_coded_answers_pass_visible_checks_only(runner):
 
 def test_a_hollow_answer_that_changes_nothing_does_not_apply(runner):
     assert runner.run(spec("hollow", toy.REFERENCE)).applies is False
-    source = hollow.hollow(runner._lab, "scale", "zeros")
+    source = hollow.hollow(runner.lab, "scale", "zeros")
     assert runner.run(spec("hollow", source)).applies is True
 
 
@@ -68,7 +78,7 @@ def test_another_seed_reaches_the_hidden_checks(runner):
     seeds = []
     for seed in ("7", "8"):
         runner.run(spec("seed", toy.REFERENCE, seed=seed))
-        bench = runner._benches[True][0]
+        bench = runner._benches[True]
         seeds.append((bench.seed("lab01/scale.plain", True), bench.seed("lab01/scale.secret", False)))
     assert seeds[0][0] == seeds[1][0]
     assert seeds[0][1] != seeds[1][1]
@@ -86,12 +96,8 @@ def test_a_survivor_is_searched_with_the_calls_of_its_checks(runner):
 def test_a_fault_of_the_grader_is_never_a_verdict(tmp_path):
     broken = toy.CHECKS.replace("compare.scale(draw.normal(5), -0.5)", "undefined_name")
     course = toy.make(tmp_path, checks=broken)
-    one = Runner(course.root, "lab01")
-    try:
-        with pytest.raises(CourseError, match="undefined_name"):
-            one.run(spec("mutant", toy.REFERENCE))
-    finally:
-        one.close()
+    with toy_runner(course) as one, pytest.raises(CourseError, match="undefined_name"):
+        one.run(spec("mutant", toy.REFERENCE))
 
 
 def test_a_spec_is_known_by_all_that_can_change_its_outcome():
