@@ -83,10 +83,8 @@ def release(
             raise UsageError(f"{new} is already there; a release is written into a new folder.")
     if any(lab.is_student_edition for lab in course.labs):
         raise CourseError("this is a student edition already: it holds no reference to record answers from.")
-    for folder in filter(None, (target.parent, wheels, repository and repository.parent)):
-        if not folder.exists():
-            outputs.folder(folder)
-    with tempfile.TemporaryDirectory(prefix=".release-", dir=target.parent) as unfinished:
+    folders = [folder for folder in (target.parent, wheels, repository and repository.parent) if folder]
+    with _made(folders), tempfile.TemporaryDirectory(prefix=".release-", dir=target.parent) as unfinished:
         part = Path(unfinished) / target.name
         for lab in course.labs:
             _write_lab(lab, part / "exercises" / lab.folder.name)
@@ -105,6 +103,21 @@ def release(
         moved = [_moved(path, wheels / path.name) for path in built] if wheels else []
         part.rename(target)
     return Released([lab.id for lab in course.labs], target, moved, repository)
+
+
+@contextlib.contextmanager
+def _made(folders: Sequence[Path]) -> Iterator[None]:
+    """Make the folders that are missing; where nothing comes of it, take them away again."""
+    missing = [folder for folder in folders if not folder.exists()]
+    for folder in missing:
+        outputs.folder(folder)
+    try:
+        yield
+    except BaseException:
+        for folder in missing:
+            with contextlib.suppress(OSError):  # something lies in it
+                folder.rmdir()
+        raise
 
 
 def _moved(path: Path, target: Path) -> Path:

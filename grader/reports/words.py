@@ -14,7 +14,7 @@ STATES = {
     "passed": "Passed",
     "partly": "Partly",
     "not_yet": "Not yet",
-    "crashed": "Crashed",
+    "crashed": "Broke off",
     "not_started": "Not started",
     "ungraded": "Not graded",
 }

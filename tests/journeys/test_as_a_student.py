@@ -79,7 +79,7 @@ def test_from_the_stub_over_a_named_mistake_to_a_task_that_passes(ann: Desk) -> 
 @pytest.mark.sweep
 def test_what_goes_wrong_with_a_file_is_a_sentence_with_its_line_and_nothing_is_lost(ann: Desk, clone: Clone) -> None:
     ann.writes("lab01.py", clone.sample("endless_loop"))
-    said = ann.types("grade lab01 --task add_noise", "add_noise, line 16", "0 of 5 points 1 crashed", code=1)
+    said = ann.types("grade lab01 --task add_noise", "add_noise, line 16", "0 of 5 points 1 broke off", code=1)
     assert re.search("still running after 10 s of CPU time, at line (19|20|21) ", said), said  # the loop's lines
     # The factors are widened too, else the next mistake that is named is that they are rounded.
     products = "alpha_bar.sqrt() * x0[i]{0} + (1 - alpha_bar).sqrt() * noise[i]{0}\n"
@@ -91,7 +91,7 @@ def test_what_goes_wrong_with_a_file_is_a_sentence_with_its_line_and_nothing_is_
         "grade lab01 --task noise_levels",
         'lab01.py:12 "log_snr": srn.log(),',
         "NameError: name 'srn' is not defined.",
-        "0 of 4 points 1 crashed",
+        "0 of 4 points 1 broke off",
         code=1,
     )
     ann.edits("lab01.py", "srn.log()", "snr.log()")

@@ -338,8 +338,8 @@ def test_an_existing_folder_is_left_alone(tmp_path: Path) -> None:
 def test_a_check_that_asks_for_what_a_student_answered_is_refused(tmp_path: Path, body: str) -> None:
     course = toy.make(tmp_path / "course", checks=check(body))
     with pytest.raises(CourseError, match="from the student's own answer"):
-        released(course, tmp_path / "edition")
-    assert [path.name for path in tmp_path.iterdir()] == ["course"]
+        release(course, tmp_path / "edition", lambda *step: None, wheels=tmp_path / "dist")
+    assert [path.name for path in tmp_path.iterdir()] == ["course"]  # no empty folder for wheels either
 
 
 def test_a_check_that_builds_on_the_reference_is_recorded(tmp_path: Path) -> None:
