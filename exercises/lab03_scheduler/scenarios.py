@@ -126,7 +126,7 @@ def mixture(student, *, schedule: str, steps: int, x: Tensor):
     return log
 
 
-def exact_end(data: PointMixture, x: Tensor, sigmas: Tensor, substeps: int = 64) -> Tensor:
+def exact_end(data: PointMixture, x: Tensor, sigmas: Tensor, substeps: int = 400) -> Tensor:
     """Follow dx̄/dσ = ε from the first level to the last but one with Runge-Kutta 4, then take E[x0 | x̄]."""
     begin, end = sigmas[0].item(), sigmas[-2].item()
     # Equal steps in σ^(1/7), where the path bends evenly.
