@@ -220,14 +220,15 @@ def _task_result(
     task: Task, checks: Sequence[CheckResult], seen: Examination, job: Job, bench: Bench, diagnose: bool
 ) -> TaskResult:
     written = [job.submission.definitions[name] for name in task.functions if name in job.submission.definitions]
+    points = earned(checks)
     return TaskResult(
         id=task.id,
         title=task.title,
         function=" and ".join(task.functions),
         line=written[0].line if written else None,
-        earned=earned(checks),
+        earned=points,
         possible=round(sum(check.possible for check in checks), 2),
-        state=state([check.outcome for check in checks]),
+        state=state([check.outcome for check in checks], points),
         diagnosis=_diagnosis(task, checks, seen, bench, job.submission.filename, written) if diagnose else None,
     )
 

@@ -28,11 +28,12 @@ def total(parts: Iterable[tuple[float, float]]) -> Score:
     return Score(earned=round(sum(p[0] for p in parts), 2), possible=round(sum(p[1] for p in parts), 2))
 
 
-def state(outcomes: Sequence[Outcome]) -> TaskState:
-    """Return a task's state from its checks' outcomes.
+def state(outcomes: Sequence[Outcome], earned: float) -> TaskState:
+    """Return a task's state from its checks' outcomes and its points.
 
     `ungraded` (a fault of ours) outranks all: nothing may then be said of the student. A task is `not_started` when
-    none of its checks was run, `crashed` when every check that did not pass crashed or ran out of time.
+    none of its checks was run, `partly` when it has points: a refusal that holds, and earns nothing alone, is no part.
+    `crashed` when every check that did not pass crashed or ran out of time.
     """
     if "grader_error" in outcomes:
         return "ungraded"
@@ -40,9 +41,9 @@ def state(outcomes: Sequence[Outcome]) -> TaskState:
         return "passed"
     if all(outcome == "skipped" for outcome in outcomes):
         return "not_started"
-    if "passed" in outcomes:
+    if earned:
         return "partly"
-    if all(outcome in ("crashed", "timed_out", "skipped") for outcome in outcomes):
+    if all(outcome in ("passed", "crashed", "timed_out", "skipped") for outcome in outcomes):
         return "crashed"
     return "not_yet"
 

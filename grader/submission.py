@@ -13,7 +13,7 @@ import re
 import stat
 import tokenize
 import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO, Literal
@@ -223,6 +223,7 @@ def _bindings(body: Sequence[ast.stmt]) -> Iterator[tuple[str, Definition]]:
     """Yield every name that the statements can bind at the top level."""
     for node in body:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            inside = list(ast.walk(node))
             yield (
                 node.name,
                 Definition(
@@ -231,14 +232,14 @@ def _bindings(body: Sequence[ast.stmt]) -> Iterator[tuple[str, Definition]]:
                     _is_stub(node.body),
                     _positional(node),
                     _shortened(ast.unparse(node.args)),
-                    tuple(sorted(n.lineno for n in ast.walk(node) if isinstance(n, ast.Return))),
-                    _lines(node),
+                    tuple(sorted(n.lineno for n in inside if isinstance(n, ast.Return))),
+                    _lines(inside),
                 ),
             )
         elif isinstance(node, ast.ClassDef):
             methods = [n for n in node.body if isinstance(n, ast.FunctionDef)]
             returns = tuple(sorted(n.lineno for m in methods for n in ast.walk(m) if isinstance(n, ast.Return)))
-            lines = _lines(node)
+            lines = _lines(ast.walk(node))
             yield node.name, Definition(node.lineno, True, _is_stub_class(methods), returns=returns, lines=lines)
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
             for alias in node.names:
@@ -260,8 +261,8 @@ def _shortened(words: str) -> str:
     return words if len(words) <= MAX_SHOWN else f"{words[:MAX_SHOWN]}…"
 
 
-def _lines(node: ast.AST) -> frozenset[int]:
-    return frozenset(n.lineno for n in ast.walk(node) if isinstance(n, (ast.stmt, ast.expr)))
+def _lines(nodes: Iterable[ast.AST]) -> frozenset[int]:
+    return frozenset(n.lineno for n in nodes if isinstance(n, (ast.stmt, ast.expr)))
 
 
 def _is_stub_class(methods: Sequence[ast.FunctionDef]) -> bool:

@@ -33,22 +33,24 @@ def test_points_are_added_without_binary_dust():
 
 
 @pytest.mark.parametrize(
-    ("outcomes", "expected"),
+    ("outcomes", "earned", "expected"),
     [
-        (["passed", "passed"], "passed"),
-        (["passed", "failed"], "partly"),
-        (["passed", "timed_out"], "partly"),
-        (["failed", "crashed"], "not_yet"),
-        (["failed", "failed"], "not_yet"),
-        (["crashed", "timed_out"], "crashed"),
-        (["crashed", "skipped"], "crashed"),
-        (["skipped", "skipped"], "not_started"),
-        (["passed", "grader_error"], "ungraded"),
-        (["failed", "grader_error"], "ungraded"),
+        (["passed", "passed"], 2, "passed"),
+        (["passed", "failed"], 1, "partly"),
+        (["passed", "timed_out"], 1, "partly"),
+        (["passed", "failed"], 0, "not_yet"),  # a refusal that holds
+        (["passed", "crashed"], 0, "crashed"),
+        (["failed", "crashed"], 0, "not_yet"),
+        (["failed", "failed"], 0, "not_yet"),
+        (["crashed", "timed_out"], 0, "crashed"),
+        (["crashed", "skipped"], 0, "crashed"),
+        (["skipped", "skipped"], 0, "not_started"),
+        (["passed", "grader_error"], 1, "ungraded"),
+        (["failed", "grader_error"], 0, "ungraded"),
     ],
 )
-def test_the_state_of_a_task(outcomes, expected):
-    assert state(outcomes) == expected == state(outcomes[::-1])
+def test_the_state_of_a_task(outcomes, earned, expected):
+    assert state(outcomes, earned) == expected == state(outcomes[::-1], earned)
 
 
 def test_a_file_that_cannot_be_read_earns_nought_of_everything(tmp_path):

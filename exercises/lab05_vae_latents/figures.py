@@ -55,6 +55,33 @@ def enlarged(latents: np.ndarray) -> np.ndarray:
 
 
 @figure("posterior")
+def from_log_variance_to_deviation(play) -> Chart:
+    """The posterior's standard deviation over the encoder's log σ²."""
+    logvar = np.linspace(-6.0, 4.0, 11, dtype=np.float32)
+    moments = np.stack([np.zeros(11, dtype=np.float32), logvar])[None, :, None]
+    yours, reference = play.call("posterior", array(moments), generator(SEED))
+
+    def over_logvar(std: np.ndarray) -> Points:
+        return [(float(x), float(y)) for x, y in zip(logvar, std.astype(np.float64).ravel(), strict=True)]
+
+    series = [("reference", "reference", over_logvar(reference["std"].array))]
+    mine = entry(yours, "std")
+    if comparable(mine, reference["std"]) and np.isfinite(mine.array).all():
+        series.append(("yours", "yours", over_logvar(mine.array)))
+    return Chart(
+        title="From log σ² to σ",
+        caption="The standard deviation for each log σ² that an encoder may say: σ = exp(½ log σ²), which is 1 at 0. "
+        "Who forgets the ½ gets the variance, twice as steep on this axis; log σ² itself is no deviation, and negative "
+        "on the left.",
+        alt="A straight rising line on a logarithmic axis, through 1 at log σ² = 0.",
+        x_label="log σ²",
+        y_label="σ",
+        series=series,
+        log_y=True,
+    )
+
+
+@figure("posterior")
 def the_channels_of_three_colours(play) -> ImageGrid:
     """The latent channels of the same circle in three colours."""
     colours = ("red", "green", "blue")
@@ -68,8 +95,8 @@ def the_channels_of_three_colours(play) -> ImageGrid:
     return ImageGrid(
         title="Latent channels are not colours",
         caption="The mode of the posterior of a red, a green and a blue circle, channel by channel, each 8×8 numbers. "
-        "No channel is red. Two of this little VAE's channels say nearly nothing; the others share place and colour.",
-        alt="Four grey pictures for each circle: two are nearly flat, in the others the circle is seen at other greys.",
+        "No channel is red. Channel 0 of this little VAE says nearly nothing; the others share place and colour.",
+        alt="Four grey pictures for each circle: one is nearly flat, in the others the circle is seen at other greys.",
         columns=[f"channel {channel}" for channel in range(4)],
         rows=rows,
     )
@@ -83,7 +110,8 @@ def draws_from_the_posterior(play) -> ImageGrid:
     return ImageGrid(
         title="One picture, many latents",
         caption="The mode and four draws, decoded. Every draw is the same picture to the eye: what the encoder is not "
-        "sure of does not show. With a spread that is too large the decoder draws what you drew.",
+        "sure of does not show. With a spread that is too large the decoder draws the noise instead of the ring; one "
+        "that is too small shows in the chart above only.",
         alt="An orange ring five times, by the reference's posterior and by yours.",
         columns=["mode", "draw 1", "draw 2", "draw 3", "draw 4"],
         rows=rows_of("decoded", yours, reference),
@@ -109,10 +137,11 @@ def one_way_at_a_time(play) -> ImageGrid:
     return ImageGrid(
         title="One way at a time",
         caption="The little VAE in units in which 0.18215 and a shift of 1.5 are right. “Back”: right latents go "
-        "through your decode to the decoder. Without the division they are 5.5 times too small, and shapes and colours "
-        "melt into one (Stable Diffusion's decoder draws grey). "
+        "through your decode to the decoder. Without the division they are 5.5 times too small: every sprite turns the "
+        "same green, and its edges go soft (Stable Diffusion's decoder draws grey). "
         "“There”: latents from your encode are noised to t = 351, and a trained model denoises them, told what they "
-        "show. Where their size is wrong, the noise is not what t promises.",
+        "show; ring and cross change their colour in the reference, too. Where their size is wrong, the noise is not "
+        "what t promises.",
         alt="Five sprites after the way back to the decoder, and after the way to the denoiser and through its steps.",
         columns=[f"{colour} {shape}" for shape, colour in SHOWN],
         rows=rows,
@@ -138,8 +167,8 @@ def quantiles_of_the_latents(play) -> Chart:
 
     scaled = entry(yours, "scaled")
     series = [
-        ("N(0, 1)", "other", [(x, x) for x in normal]),
-        ("the VAE's latents", "other", against_normal(reference["raw"].array)),
+        ("N(0, 1), long dashes", "other", [(x, x) for x in normal]),
+        ("the VAE's latents, longer dashes", "other", against_normal(reference["raw"].array)),
         ("scaled", "reference", against_normal(reference["scaled"].array)),
     ]
     if comparable(scaled, reference["scaled"]) and np.isfinite(scaled.array).all():
@@ -179,8 +208,9 @@ def attention_over_the_side(play) -> Chart:
     return Chart(
         title="What attention costs, by side",
         caption="Bytes of one head's attention matrices in half precision, with guidance. Twice the side is sixteen "
-        "times the bytes; the VAE moves the whole line down by 4096, patches of 2 by another 16.",
-        alt="Three straight rising lines on a logarithmic axis, pixels far above latents, latents above their patches.",
+        "times the bytes; the VAE moves the whole line down by 4096, patches of 2 by another 16. Where patches are "
+        "forgotten, their line lies on that of the latents.",
+        alt="Three rising curves that flatten, on a logarithmic axis: pixels far above latents, latents above patches.",
         x_label="side of the picture",
         y_label="bytes",
         series=series,
@@ -233,8 +263,9 @@ def from_a_picture(play) -> ImageGrid:
     return ImageGrid(
         title="Starting from a picture",
         caption="A yellow circle, noised to five levels by your img2img_latents and handed to a small trained model "
-        "that is told “a purple circle”. Little noise keeps the picture, much noise keeps hardly its place. Latents "
-        "that are too strong keep the picture where it should be gone.",
+        "that is told “a purple circle”. Start: the more noise, the less is left of the yellow circle. Denoised: the "
+        "model makes a purple one where it was. Latents that are too strong burn white, and at t = 751 stay yellow: "
+        "the prompt is not followed.",
         alt="A yellow circle under more and more noise, and what becomes of it under the prompt of a purple circle.",
         columns=[f"t = {951 - 50 * start}" for start in STARTS],
         rows=rows,

@@ -23,7 +23,7 @@ def two_devices(student, *, function, tensors, **given):
     """
     here = getattr(student, function)(**tensors, **given)
     moved = {name: value.to("meta") for name, value in tensors.items()}
-    return {"here": here, "elsewhere": getattr(student, function)(**moved, **given)}
+    return {"on the CPU": here, "elsewhere": getattr(student, function)(**moved, **given)}
 
 
 def reached(value, weight, leaf):

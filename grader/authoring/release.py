@@ -241,8 +241,9 @@ class _Recording:
         calls = {task: _by_key(one.call for one in script) for task, script in seen.scripts.items()}
         total, done = sum(len(calls.get(edit.task, {})) for edit in spellings), 0
         for edit in spellings:
+            budget = Budget(EDIT_SECONDS)  # one for all its calls: what a worker has used so far is asked once a budget
             for key, asked in calls.get(edit.task, {}).items():
-                answer = oracle.edited([edit], asked[0], Budget(EDIT_SECONDS))
+                answer = oracle.edited([edit], asked[0], budget)
                 if answer is not None and ((edit.key,), key) in oracle.answers:
                     self.answers[((edit.key,), key)] = _kept(answer, asked)
                 done += 1

@@ -103,13 +103,13 @@ def _picture(
 ) -> Picture:
     task: str = function.__figure__  # type: ignore[attr-defined]
     try:
+        played = play(bench, task in runnable, budget)
         try:
-            played = play(bench, task in runnable, budget)
             drawn = to_record(task, function(played))
-            return drawn.model_copy(update={"caption": f"{drawn.caption} {played.left_out}".strip()})
         except (ValueError, TypeError, AttributeError, KeyError, IndexError):
             # The student's values may have any form. What cannot be drawn with them is drawn without.
-            return to_record(task, function(play(bench, False, Budget(1.0))))
+            drawn = to_record(task, function(play(bench, False, Budget(1.0))))
+        return drawn.model_copy(update={"caption": f"{drawn.caption} {played.left_out}".strip()})
     except MissingWeightsError as error:
         shown = (function.__doc__ or function.__name__).strip().split("\n")[0].rstrip(".")
         return Picture(task=task, title=shown, caption="", alt="", missing=str(error))

@@ -54,9 +54,11 @@ def _step(span: float, most: int) -> float:
     return next(factor * power for factor in (1.0, 2.0, 2.5, 5.0, 10.0) if factor * power >= rough * (1 - 1e-9))
 
 
-def linear_ticks(low: float, high: float, most: int) -> list[float]:
-    """Return the round numbers from `low` to `high`, at most `most` steps."""
+def linear_ticks(low: float, high: float, most: int, *, whole: bool = False) -> list[float]:
+    """Return the round numbers from `low` to `high`, at most `most` steps; `whole`: no others are wanted."""
     step = _step(high - low, most)
+    if whole and step % 1:
+        step = 5.0 if step == 2.5 else 1.0
     first = math.ceil(low / step - 1e-9)
     last = math.floor(high / step + 1e-9)
     return [round(i * step, 12) for i in range(first, last + 1)]
@@ -68,6 +70,12 @@ def _label(value: float) -> str:
         mantissa, exponent = f"{value:.1e}".split("e")
         text = f"{float(mantissa):g}e{int(exponent)}"
     return text.replace("-", "−")
+
+
+def _decade(value: float) -> str:
+    """Return a power of ten, in few characters: all stand left of the axis, on a phone in large letters."""
+    exponent = round(math.log10(value))
+    return f"{value:g}" if -2 <= exponent <= 3 else f"1e{exponent}".replace("-", "−")
 
 
 def _widened(low: float, high: float) -> tuple[float, float]:
@@ -83,6 +91,18 @@ def _tame(value: float) -> float:
 
 def _log(value: float) -> float:
     return math.log10(min(max(value, 1 / LARGEST), LARGEST))
+
+
+def _x_range(picture: Picture) -> tuple[float, float]:
+    """Return the range of x: as of y, a student's line is followed so far and no farther."""
+    trusted = [_tame(x) for s in picture.series if s.role != "yours" for x, _ in s.points]
+    theirs = [_tame(x) for s in picture.series if s.role == "yours" for x, _ in s.points]
+    if not trusted:
+        trusted, theirs = theirs, []
+    low, high = min(trusted), max(trusted)
+    room = FAR * ((high - low) or abs(high) or 1.0)
+    inside = trusted + [min(max(x, low - room), high + room) for x in theirs]
+    return _widened(min(inside), max(inside))
 
 
 def _y_range(picture: Picture) -> tuple[float, float]:
@@ -115,12 +135,13 @@ def layout(picture: Picture) -> Layout:
     xs = [_tame(x) for series in picture.series for x, _ in series.points]
     if not xs:
         return Layout([], [], [], [], ([], []), empty=True)
-    x_low, x_high = _widened(min(xs), max(xs))
+    x_low, x_high = _x_range(picture)
     y_low, y_high = _y_range(picture)
     inner_w, inner_h = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
 
     def at_x(x: float) -> float:
-        return round(LEFT + (_tame(x) - x_low) / (x_high - x_low) * inner_w, 1)
+        share = (_tame(x) - x_low) / (x_high - x_low)
+        return round(LEFT + min(max(share, -3.0), 4.0) * inner_w, 1)
 
     def at_y(y: float) -> float:
         value = _log(y) if picture.log_y else _tame(y)
@@ -133,7 +154,7 @@ def layout(picture: Picture) -> Layout:
         y_values = [10.0**e for e in range(math.ceil(y_low), math.floor(y_high) + 1, every)]
     else:
         y_values = linear_ticks(y_low, y_high, 5)
-    x_values = linear_ticks(x_low, x_high, 6)
+    x_values = linear_ticks(x_low, x_high, 6, whole=all(float(x).is_integer() for x in xs))
     seen: dict[str, int] = {}
     lines = []
     for series in picture.series:
@@ -149,12 +170,12 @@ def layout(picture: Picture) -> Layout:
                 kind=f"{series.role} d{min(turn, 3)}",
                 path=" ".join(f"{x:g},{y:g}" for x, y in placed),
                 dots=placed if len(placed) <= 16 else [],
-                leaves=f"leaves the frame, up to {number(max(out, key=abs))}" if out else "",
+                leaves=f"leaves the frame, as far as {number(max(out, key=abs))}" if out else "",
             )
         )
     return Layout(
         x_ticks=[Tick(at_x(x), _label(x)) for x in x_values],
-        y_ticks=[Tick(at_y(y), _label(y)) for y in y_values],
+        y_ticks=[Tick(at_y(y), _decade(y) if picture.log_y else _label(y)) for y in y_values],
         lines=lines,
         limits=[Tick(at_y(y), label) for label, y in picture.limits],
         table=_table(picture),

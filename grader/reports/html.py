@@ -121,7 +121,7 @@ def _drawn(tasks: list[dict[str, Any]]) -> dict[str, Any] | None:
     """Return the first task with a picture that the student's code made: with nothing left to mend, that is opened."""
     for task in tasks:
         for picture in task["pictures"]:
-            if picture["fits"] and any(label.startswith("yours") for label, _ in picture["rows"]):
+            if picture["fits"] and any("yours" in label.split(", ") for label, _ in picture["rows"]):
                 return task
     return None
 

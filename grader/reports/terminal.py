@@ -221,7 +221,7 @@ def _evidence(page: _Page, check: CheckResult, indent: str, verbose: int) -> Non
     if evidence.in_tolerances is not None:
         found.append(f"{words.number(evidence.in_tolerances)} times the tolerance")
     if evidence.where and evidence.where.startswith("["):  # a path in the answer; anything else the message says
-        found.append(f"first difference at {clean(evidence.where).replace(' ', '')}")
+        found.append(f"at {clean(evidence.where).replace(' ', '')}")
     if found:
         page.wrap(", ".join(found), indent, dim=True)
     if verbose > 0:

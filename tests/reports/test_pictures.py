@@ -118,6 +118,22 @@ def test_charts_survive_anything_and_stay_valid_json():
         assert all(abs(n) < 5 * (WIDTH + HEIGHT) for n in numbers)
 
 
+def test_a_step_has_no_half_and_a_decade_few_letters():
+    points = [(float(x), 10.0 ** (x - 4)) for x in range(14)]
+    drawn = layout(to_record("t", chart(points, series=[("reference", "reference", points)], log_y=True)))
+    assert [tick.label for tick in drawn.x_ticks] == ["0", "5", "10"]  # every 2.5 would fit
+    assert [tick.label for tick in drawn.y_ticks] == ["1e−4", "0.1", "100", "1e5", "1e8"]
+
+
+def test_a_path_that_runs_away_leaves_the_frame_to_the_reference():
+    near, far = [(0.0, 0.0), (1.0, 1.0)], [(0.0, 0.0), (1000.0, 0.5)]
+    series = [("reference", "reference", near), ("yours", "yours", far)]
+    drawn = layout(to_record("t", chart(near, series=series)))
+    begin, end = (float(pair.split(",")[0]) for pair in drawn.lines[0].path.split())
+    assert end - begin > 0.15 * WIDTH
+    assert float(drawn.lines[1].path.split()[1].split(",")[0]) > WIDTH
+
+
 @pytest.mark.parametrize("y", [0.0, 1.0, -3.0, 1e-9, 7e12])
 @pytest.mark.parametrize("log_y", [False, True])
 def test_constant_and_single_points_can_be_drawn(y, log_y):
