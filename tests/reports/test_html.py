@@ -108,6 +108,12 @@ def test_with_nothing_left_to_mend_the_task_that_draws_is_open(templates):
         if "<details open>" in part
     ]
     assert opened == ["task-add_noise"]
+    record = SAMPLES["all_passed"]()
+    named = [
+        one.model_copy(update={"rows": [(f"there, {label}", images) for label, images in one.rows]})
+        for one in record.pictures
+    ]
+    assert "what your code draws" in page(record.model_copy(update={"pictures": named}), templates)
     without = page(SAMPLES["all_passed"]().model_copy(update={"pictures": []}), templates)
     assert "what your code draws" not in without and "<details open>" not in without
 
