@@ -17,6 +17,7 @@ from grader.kit import (
     entry,
     linear_betas,
     linspace,
+    part,
     scaled_linear_betas,
     tensor,
     values,
@@ -166,7 +167,12 @@ def test_one_after_another(compare, draw):
     compare.split_prediction("epsilon", *second, tensor([draw.whole(5, 20)]), scaled_linear_betas(40, 0.001, 0.1))
 
 
-# ddpm_posterior
+# ddpm_posterior. Three checks look at the mean alone: a slip in the variance must not take the points of a right mean.
+
+
+def posterior_mean(compare: Any, x0: Recipe, x_t: Recipe, t: Recipe, t_prev: Recipe, betas: Recipe) -> None:
+    """Compare the mean alone."""
+    compare.play("posterior", view=part("mean"), x0=x0, x_t=x_t, t=t, t_prev=t_prev, betas=betas)
 
 
 @check("ddpm_posterior", visible=True)
@@ -178,9 +184,9 @@ def test_single_steps(compare, draw):
 
 @check("ddpm_posterior", visible=True)
 def test_jumps(compare, draw):
-    """Over many timesteps, each sample with a jump of its own."""
+    """The mean over many timesteps, each sample with a jump of its own."""
     x0, x_t = draw.normals(2, 4, 3, 8, 8)
-    compare.ddpm_posterior(x0, x_t, tensor([999, 600, 400, 90]), tensor([979, 300, 399, 0]), linear_betas(1000))
+    posterior_mean(compare, x0, x_t, tensor([999, 600, 400, 90]), tensor([979, 300, 399, 0]), linear_betas(1000))
 
 
 @check("ddpm_posterior", visible=True)
@@ -220,11 +226,11 @@ def test_any_negative_t_prev(compare, draw):
 
 @check("ddpm_posterior")
 def test_posterior_of_any_shape(compare, draw):
-    """The factors follow the batch axis, whatever the number of axes and also where another has the same length."""
+    """The mean's factors follow the batch axis, whatever the number of axes and also where another has its length."""
     t, t_prev = tensor([30, 2, 45, 9]), tensor([29, -1, 20, 1])
     for shape in ((4, 4, 4, 4), (4, 5, 4), (4, 2, 3, 5, 4)):
         x0, x_t = draw.normals(2, *shape)
-        compare.ddpm_posterior(x0, x_t, t, t_prev, scaled_linear_betas(50, 0.01, 0.3))
+        posterior_mean(compare, x0, x_t, t, t_prev, scaled_linear_betas(50, 0.01, 0.3))
 
 
 @check("ddpm_posterior")
@@ -245,9 +251,9 @@ def test_posterior_in_half_precision(compare, draw):
 
 @check("ddpm_posterior")
 def test_strided_posterior(compare, draw):
-    """Samples that are not contiguous in memory are stepped back all the same."""
+    """Samples that are not contiguous in memory have their mean all the same."""
     x0, x_t = draw.normal(3, 3, 8, 5).transpose(1, 3), draw.normal(3, 5, 8, 3)
-    compare.ddpm_posterior(x0, x_t, tensor([5, 450, 950]), tensor([4, 400, 900]), scaled_linear_betas(1000))
+    posterior_mean(compare, x0, x_t, tensor([5, 450, 950]), tensor([4, 400, 900]), scaled_linear_betas(1000))
 
 
 @check("ddpm_posterior")

@@ -78,7 +78,8 @@ def three_models_one_answer(play) -> ImageGrid:
     return ImageGrid(
         title="Three models that know the answer",
         caption="One noisy sprite at t = 400, and a model for each prediction type that answers it perfectly. Rightly "
-        "read, all three say the same. Read wrongly, noise stays in the sprite, or the sprite in the noise.",
+        "read, all three say the same. Read wrongly, noise stays in the sprite, the sprite in the noise, or the sprite "
+        "is too pale.",
         alt="Three times an orange cross and three times the same noise, by the reference and by split_prediction.",
         columns=[f"{what} from {name}" for what in ("x_0", "noise") for name in ("ε", "x_0", "v")],
         rows=rows,
@@ -97,8 +98,10 @@ def whom_the_mean_trusts(play) -> Chart:
     from_x_t = np.sqrt(now / before) * (1 - before) / (1 - now)
     return Chart(
         title=f"Whom the mean trusts, steps of {JUMP}",
-        caption="At much noise the estimate of x_0 counts little and x_t nearly all; near the end it is the other way.",
-        alt="Two curves over t: the factor of x_0 falls from one towards zero, the factor of x_t rises.",
+        caption="At much noise the estimate of x_0 counts almost nothing; the smaller t, the more it counts, and at "
+        "the end it is all.",
+        alt="Two curves over t: the factor of x_0 falls from one towards zero, the factor of x_t rises, then sinks a "
+        "little.",
         x_label="timestep t",
         y_label="factor in the mean",
         series=[
@@ -118,7 +121,8 @@ def two_variances(play) -> Chart:
     beta = over(np.array([1 - level[place] / level[place - JUMP] for place in PLACES]))
     return Chart(
         title=f"Two variances, steps of {JUMP}",
-        caption="β, “fixed large”, and the posterior's variance, “fixed small”: they part where little noise is left.",
+        caption="β, “fixed large”, and the posterior's variance, “fixed small”: they part where little noise is left. "
+        "If your line covers the dashed one, you returned β.",
         alt="Two rising curves over t on a logarithmic axis; the posterior's variance lies below β, most at small t.",
         x_label="timestep t",
         y_label="variance",
@@ -145,8 +149,10 @@ def a_prompt_drawn_by_your_step(play) -> ImageGrid:
     return ImageGrid(
         title=f"“{PROMPT}”, drawn by your step",
         caption="Forty steps with a small trained model in latent space; each picture is x_t, decoded. The model "
-        "predicts from your own x_t, so a small slip in the step grows on the way.",
-        alt="Noise that turns into a green triangle above a purple ring, by the reference and by your ddpm_step.",
+        "predicts from your own x_t, so a small slip in the step grows on the way. (The decoder makes coloured strokes "
+        "of noise.)",
+        alt="Coloured strokes that turn into a green triangle above a purple ring, by the reference and by your "
+        "ddpm_step.",
         columns=[*(f"t = {CHAIN[i]}" for i in SHOWN), "end"],
         rows=beside(yours, reference, "film"),
     )
@@ -167,7 +173,8 @@ def mean_and_noise_of_one_step(play) -> ImageGrid:
         rows.append(("|error|, 0 to 1", error_images(panels[1], panels[0], 1.0)))
     return ImageGrid(
         title="One step from t = 250 to 150: mean, sample, noise",
-        caption="One x_t, 64 steps from it. Their average is nearly the mean; one draw minus it is the noise.",
+        caption="One x_t, 64 steps from it. Their average is nearly the mean; one draw minus it is the noise. A draw "
+        "that looks cleaner is not better: it has too little noise for t = 150, the level the model is told next.",
         alt="A noisy ring, the cleaner average of 64 steps from it, one single step, and the noise it added.",
         columns=["x_t", "average of 64", "one draw", "noise"],
         rows=rows,
@@ -195,9 +202,10 @@ def the_whole_chain(play) -> ImageGrid:
         rows.append(("|error|, 0 to 1", error_images(samples, right, 1.0)))
     return ImageGrid(
         title="Six steps from noise to a sprite",
-        caption="The model is perfect here, so what differs is your step alone. Errors are on a fixed scale.",
+        caption="The model is perfect here, so what differs is your step alone. It also forgives: the end may be "
+        "right, so look at the columns between. Errors are on a fixed scale.",
         alt="Pure noise that turns into a purple ring in six steps, by the reference and by your ddpm_step.",
-        columns=["start", *(f"after t = {t}" for t in TIMESTEPS)],
+        columns=["start", *(f"→ t = {t}" for t in TIMESTEPS[1:]), "end"],
         rows=rows,
     )
 
@@ -217,8 +225,8 @@ def what_chance_does(play) -> ImageGrid:
     return ImageGrid(
         title="One start, four runs: “a yellow cross” in twelve steps",
         caption="All begin with the same noise; the seed is that of the steps. With η = 0 it has no say, and the same "
-        "picture comes out; with η = 1 each seed ends elsewhere. Too much or too little noise on the way leaves a "
-        "grain, or washes the sprite out.",
+        "picture comes out; with η = 1 each seed ends elsewhere. Too much noise on the way leaves stray shapes, too "
+        "little washes the sprite out.",
         alt="Four small pictures of a yellow cross: the first two are the same, the others differ.",
         columns=[f"η = {eta:g}, seed {seed}" for eta, seed in CHANCES],
         rows=beside(yours, reference, "pictures"),
@@ -256,10 +264,10 @@ def estimates_on_the_way(play) -> ImageGrid:
     )
     return ImageGrid(
         title=f"What the model believes on the way to “{PROMPT}”",
-        caption="The estimate of x_0 in every second of twelve uneven steps, decoded: first a blur of all that may "
-        "come, then one picture. The last column is where the run ends. A wrong level on the way makes the model see "
+        caption="The estimate of x_0 in every second of twelve uneven steps, decoded: first one pale shape, then both "
+        "shapes and their colours. The last column is where the run ends. A wrong level on the way makes the model see "
         "noise where there is none, or miss what is there.",
-        alt="Blurred colours that turn into a green triangle above a purple ring.",
+        alt="A pale ring, then a green triangle above a purple ring, by the reference and by your ddim_sample.",
         columns=[*(f"t = {t}" for t in UNEVEN[::2]), "end"],
         rows=beside(yours, reference, "film"),
     )

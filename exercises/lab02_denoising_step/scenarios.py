@@ -25,6 +25,11 @@ def three_models(student, *, x0, noise, t, betas):
     return {name: student.split_prediction(name, answer, x_t, t, betas) for name, answer in answers.items()}
 
 
+def posterior(student, *, x0, x_t, t, t_prev, betas):
+    """Return mean, variance and logarithm of one step, for the checks that look at one of them."""
+    return student.ddpm_posterior(x0, x_t, t, t_prev, betas)
+
+
 def chain(student, *, x0, timesteps, betas, clip, seed):
     """Walk down all timesteps from pure noise with one generator; return every sample and the generator's next draw."""
     generator = Generator().manual_seed(seed)
