@@ -29,6 +29,7 @@ KINDS = ("interpolated", "karras", "exponential")
 STEP_COUNTS = [4, 8, 20]
 FLOWS = [(4, False, 1), (8, False, 1), (16, False, 1), (10, True, 1), (10, True, 2)]  # steps, stochastic, seed
 HEUN_STEPS = [3, 5, 7, 10, 14, 20, 28, 40]
+CIRCLE = [(1.5 * float(np.cos(a)), 1.5 * float(np.sin(a))) for a in np.linspace(0, 2 * np.pi, 41)]  # of the mixture
 STRENGTHS = [0.2, 0.4, 0.6, 0.8, 1.0]
 SIGMA_FLOOR = 0.01  # where a chart with a logarithmic axis shows σ = 0
 
@@ -110,7 +111,8 @@ def levels_after_the_swap(play) -> Chart:
     return Chart(
         title="The levels of a DDIM scheduler's configuration, and of the Euler scheduler made from it",
         caption="Ten steps, Stable Diffusion's betas. The spacing was never set, so Euler takes its own, which begins "
-        "at the last timestep; the betas were set and stay. Lost betas would put all levels elsewhere.",
+        "at the last timestep; the betas were set and stay. Lost betas would put all levels elsewhere. If yours "
+        "lies on the dashed line, the source's spacing came along.",
         alt="Falling curves of noise levels over ten steps on a logarithmic axis.",
         x_label="step",
         y_label="σ",
@@ -159,7 +161,7 @@ def down_your_levels(play) -> ImageGrid:
         title="What the network sees on the way down",
         caption="A small trained model draws “a yellow ring” in ten Euler steps: the scaled sample at four levels, and "
         "the end. A start that is too small, an input that is not scaled, or levels that stop early end in another "
-        "picture, in mud or in grain.",
+        "picture, in mud or in grain. (The decoder makes coloured strokes of noise.)",
         alt="A sprite that appears out of noise over five pictures.",
         columns=[*(f"t = {t}" for t in timesteps[::3]), "the end"],
         rows=beside(yours, reference),
@@ -196,7 +198,11 @@ def paths_in_the_plane(play) -> Chart:
         alt="Four curved paths in the plane that end near a circle around the origin.",
         x_label="x",
         y_label="y",
-        series=[*paths_of("reference", "reference", reference), *paths_of("yours", "yours", yours)],
+        series=[
+            ("the data", "other", CIRCLE),
+            *paths_of("reference", "reference", reference),
+            *paths_of("yours", "yours", yours),
+        ],
     )
 
 
@@ -219,7 +225,11 @@ def an_ancestral_path(play) -> Chart:
         alt="A path in the plane that wanders and ends near the data.",
         x_label="x",
         y_label="y",
-        series=[*paths_of("reference", "reference", reference), *paths_of("yours", "yours", yours)],
+        series=[
+            ("the data", "other", CIRCLE),
+            *paths_of("reference", "reference", reference),
+            *paths_of("yours", "yours", yours),
+        ],
     )
 
 
@@ -245,9 +255,7 @@ def few_steps(play) -> ImageGrid:
 @figure("DPMpp2M")
 def convergence(play) -> Chart:
     """Draw the error of the sampled points against the number of steps."""
-    yours, reference = play.scenario(
-        "error_by_steps", step_counts=[5, 7, 10, 14, 20, 28, 40, 56, 80], x=randn(7, 48, 2)
-    )
+    yours, reference = play.scenario("error_by_steps", step_counts=[16, 20, 28, 40, 56, 80], x=randn(7, 48, 2))
 
     def line(answer: Any, key: str) -> Points:
         return list(zip(answer["steps"], answer[key], strict=True))
@@ -262,8 +270,9 @@ def convergence(play) -> Chart:
         title="What the second order buys",
         caption=(
             "Mean distance of 48 sampled points from the exact solution, on a mixture of five Gaussians whose noise "
-            "prediction is known exactly, so all of the error is the solver's. Each doubling of the steps halves the "
-            "first-order error and quarters the second-order one, at the same number of model calls."
+            "prediction is known exactly, so all of the error is the solver's, on steps of uneven length. A doubling "
+            "of the steps about halves the first-order error and quarters the second-order one, at the same number of "
+            "model calls. A line that leaves the reference's, be it downwards, belongs to another rule."
         ),
         alt="Error against number of steps on a logarithmic axis: first order, the reference, and your solver.",
         x_label="steps (model calls)",
@@ -324,7 +333,8 @@ def from_a_little_to_all(play) -> ImageGrid:
         title="How much is done again",
         caption="A yellow circle is noised to where your window of 20 steps begins, and a small trained model walks "
         "the window. A little strength keeps the circle where it was; all of it makes another one. A window that "
-        "begins at the wrong place leaves noise, or changes what should stay.",
+        "begins at the wrong place leaves noise, or changes what should stay. (The decoder makes coloured strokes of "
+        "noise.)",
         alt="Pictures of a yellow circle after windows of growing strength.",
         columns=[f"strength {strength:g}" for strength in STRENGTHS],
         rows=[("noised", to_images(reference["noised"].array)), *beside(yours, reference, "walked")],
@@ -361,10 +371,10 @@ def along_the_flow(play) -> ImageGrid:
     return ImageGrid(
         title="Down a flow, straight and noised anew",
         caption="A small trained model, whose answer is rewritten as a velocity, draws “a red triangle” from one "
-        "noise. Without fresh noise, more steps make the same picture cleaner; the stochastic walk makes another one "
-        "with every generator. A wrong sign or a level in another place leaves noise.",
+        "noise. Without fresh noise, 4 steps and 16 make nearly the same picture; the stochastic walk makes another "
+        "one with every generator. A wrong sign or a level in another place leaves noise.",
         alt="A red triangle in five pictures: after 4, 8 and 16 steps, and twice after 10 stochastic ones.",
-        columns=["4 steps", "8 steps", "16 steps", "stochastic", "another seed"],
+        columns=["4 steps", "8 steps", "16 steps", "noised anew", "another seed"],
         rows=beside(yours, reference),
     )
 
