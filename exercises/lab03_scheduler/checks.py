@@ -342,13 +342,21 @@ def test_levels_of_leading(compare):
 @check("sigma_schedule", visible=True)
 def test_karras_levels(compare):
     """Karras levels run between the same two ends in equal steps of a root of σ."""
-    compare.play("levels_alone", betas=scaled_linear_betas(1000), timesteps=linspace(999, 0, 7), kind="karras")
+    compare.play(
+        "levels", view=part("sigmas"), betas=scaled_linear_betas(1000), timesteps=linspace(999, 0, 7), kind="karras"
+    )
 
 
 @check("sigma_schedule", visible=True)
 def test_exponential_levels(compare):
     """Exponential levels run between the same two ends in equal steps of log σ."""
-    compare.play("levels_alone", betas=scaled_linear_betas(1000), timesteps=linspace(999, 0, 7), kind="exponential")
+    compare.play(
+        "levels",
+        view=part("sigmas"),
+        betas=scaled_linear_betas(1000),
+        timesteps=linspace(999, 0, 7),
+        kind="exponential",
+    )
 
 
 @check("sigma_schedule", visible=True, property=True)
@@ -368,7 +376,7 @@ def test_fractions_of_a_timestep(compare, draw):
     """Between two whole timesteps, σ is interpolated linearly."""
     first = 4 + draw.real(0.3, 0.7)
     betas = tensor([0.5, 0.6, 0.5, 0.4, 0.3, 0.6])
-    compare.play("levels_alone", betas=betas, timesteps=tensor([first, 2.5, 0.25]), kind="interpolated")
+    compare.play("levels", view=part("sigmas"), betas=betas, timesteps=tensor([first, 2.5, 0.25]), kind="interpolated")
 
 
 @check("sigma_schedule")
@@ -376,7 +384,8 @@ def test_karras_with_another_rho(compare, draw):
     """ρ decides how early the levels fall; the ends are those of the timesteps that are given."""
     timesteps = tensor([draw.real(850.0, 950.0), 700.0, 400.0, 200.0, draw.real(20.0, 60.0)])
     compare.play(
-        "levels_alone",
+        "levels",
+        view=part("sigmas"),
         betas=linear_betas(1000),
         timesteps=timesteps,
         kind="karras",
@@ -390,7 +399,7 @@ def test_exponential_of_leading(compare, draw):
     """Exponential levels go with "leading" as well, between the levels of the timesteps that are given."""
     timesteps = tensor([draw.real(600.0, 900.0), 300.0, 100.0, draw.real(10.0, 60.0)])
     betas = scaled_linear_betas(1000)
-    compare.play("levels_alone", betas=betas, timesteps=timesteps, kind="exponential", spacing="leading")
+    compare.play("levels", view=part("sigmas"), betas=betas, timesteps=timesteps, kind="exponential", spacing="leading")
 
 
 @check("sigma_schedule")

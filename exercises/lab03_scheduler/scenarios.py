@@ -181,9 +181,9 @@ def error_by_steps(student, *, step_counts: list, x: Tensor):
     return {"steps": step_counts, "error": error, "first_order": first_order}
 
 
-def levels_alone(student, *, betas: Tensor, timesteps: Tensor, kind: str, rho: float = 7.0, spacing: str = "linspace"):
-    """Return the levels of a schedule, without the two scalings that go with them."""
-    return student.sigma_schedule(betas, timesteps, kind, rho, spacing)["sigmas"]
+def levels(student, *, betas: Tensor, timesteps: Tensor, kind: str, rho: float = 7.0, spacing: str = "linspace"):
+    """Return what a schedule answers, for the checks that look at its levels alone."""
+    return student.sigma_schedule(betas, timesteps, kind, rho, spacing)
 
 
 class TinyModel:
