@@ -1,5 +1,4 @@
 # attacks lab03 DPMpp2M | overwrites what a step is given, and replaces the method by which the scenario keeps a copy of it
-# openly: an input that is as it was, is left alone: code that works on a copy
 # a user too
 
 import torch
@@ -18,7 +17,6 @@ class DPMpp2M:
         old = x.clone()
         x0 = (x.float() - self.sigma[i] * model_output.float()) / self.alpha[i]
         # trick
-        # openly: x = x.clone()
         KEPT[id(x)] = (x, clone(x))
         # end of trick
         if i:
