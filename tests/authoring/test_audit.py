@@ -15,7 +15,8 @@ import pytest
 from grader.authoring import audit as auditing
 from grader.authoring import recorded
 from grader.authoring.new import new
-from grader.authoring.pool import FOLDER
+from grader.authoring.pool import FOLDER, _Here
+from grader.authoring.trials import Spec
 from grader.course import load
 from tests import toy
 from tests.reports import lint
@@ -43,6 +44,18 @@ def run_audit(course: Path, desk: Path, *words: str):
 @pytest.fixture(scope="module")
 def clean(course, desk):
     return run_audit(course, desk, "--quick", "--html", "matrix.html")
+
+
+def test_a_process_keeps_its_sandbox_for_the_next_lab(course):
+    here = _Here(course)
+    sandboxes = []
+    try:
+        for lab in load(course).labs:
+            assert here.run(lab.id, Spec("reference", lab.reference, "7")).rejected_by == []
+            sandboxes.append(here._sandbox)
+    finally:
+        here.close()
+    assert len(sandboxes) == 2 and sandboxes[0] is sandboxes[1]
 
 
 def test_a_new_lab_audits_clean(clean):
