@@ -321,7 +321,7 @@ def _evidence(check: CheckResult, rooms: dict[str, int]) -> dict[str, Any] | Non
         name: _fitting(value, MAX_TEXT, rooms) if value is not None else None
         for name, value in (
             ("call", evidence.call),
-            ("where", evidence.where),
+            ("where", words.where(check)),
             ("yours", evidence.yours),
             ("expected", evidence.expected),
         )

@@ -220,8 +220,8 @@ def _evidence(page: _Page, check: CheckResult, indent: str, verbose: int) -> Non
     found = []
     if evidence.in_tolerances is not None:
         found.append(f"{words.number(evidence.in_tolerances)} times the tolerance")
-    if evidence.where and evidence.where.startswith("["):  # a path in the answer; anything else the message says
-        found.append(f"at {clean(evidence.where).replace(' ', '')}")
+    if where := words.where(check):
+        found.append(f"at {clean(where).replace(' ', '')}")
     if found:
         page.wrap(", ".join(found), indent, dim=True)
     if verbose > 0:

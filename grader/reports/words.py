@@ -119,6 +119,12 @@ def checks_of(result: LabResult, task: TaskResult) -> list[CheckResult]:
     return worst_first(check for check in result.checks if check.task == task.id)
 
 
+def where(check: CheckResult) -> str | None:
+    """Return the path of the difference in the answer, such as ['mean'], unless the message says it already."""
+    found = check.evidence.where if check.evidence else None
+    return found if found and found.startswith("[") and found not in (check.message or "") else None
+
+
 def why_not_started(result: LabResult, task: TaskResult) -> str:
     """Return why a task was not run, where a check says so."""
     return next((clean_line(check.message) for check in checks_of(result, task) if check.message), "")

@@ -219,3 +219,16 @@ def test_words():
     assert words.number(float("nan")) == "NaN" and words.number(float("inf")) == "infinite"
     assert words.joined(["a", "b", "c"]) == "a, b and c" and words.joined([]) == ""
     assert words.when("2026-11-22T18:04:11Z") == "22 Nov 2026, 18:04 UTC" and words.when("soon") == "soon"
+
+
+@pytest.mark.parametrize(
+    ("message", "where", "shown"),
+    [
+        ("The values at ['mean'] differ.", "['mean']", None),
+        ("The values differ.", "['mean'][3]", "['mean'][3]"),
+        ("The shape differs.", "the shape", None),
+    ],
+)
+def test_where_an_answer_differs_is_said_once(message, where, shown):
+    one = check("add_noise", "x", "T.", "failed", message=message, evidence=Evidence(where=where))
+    assert words.where(one) == shown
