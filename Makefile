@@ -55,7 +55,7 @@ $(ORACLE)/.installed: $(STAMP)
 	@$(ORACLE)/bin/python -m pip install -q -c constraints.txt transformers peft accelerate
 	@touch $@
 
-# What a student, an instructor, a CI job and an author type, three times each, on a clean clone; `test` has six of them.
+# What a student, an instructor, a CI job and an author type, three times each, on a clean clone; `test` has one of each.
 journeys: install
 	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "sweep or not sweep" tests/journeys
 

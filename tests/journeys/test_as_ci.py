@@ -75,6 +75,7 @@ def test_an_honest_pull_request_is_told_its_mistake_mended_and_green(job: Desk, 
     job.types(grading, "note: no lab is touched, so nothing was graded.")
 
 
+@pytest.mark.sweep
 def test_a_hostile_pull_request_gets_what_its_honest_part_deserves(job: Desk, ann: Desk, clone: Clone) -> None:
     mine = "submissions/ann/lab01.py"
     ann.writes(mine, clone.sample("one_known_mistake"))
@@ -109,6 +110,7 @@ def test_a_hostile_pull_request_gets_what_its_honest_part_deserves(job: Desk, an
 
 
 @pytest.mark.wheel
+@pytest.mark.sweep
 def test_the_zip_for_gradescope_is_built_and_grades_what_is_handed_in(clone: Clone, tmp_path: Path) -> None:
     wheel = build(clone.folder, tmp_path / "dist")
     grade = install(wheel, tmp_path / "environment").python.with_name("grade")
