@@ -42,7 +42,7 @@ check: install
 	@$(BIN)/python -m pytest -q -p no:cacheprovider tests/test_floors.py
 
 test: check oracle
-	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not sweep and not oracle"
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not sweep and not oracle"
 
 # Witnesses that students do not have. Their environment finds everything else in the graded one, which stays small.
 # What these libraries warn of is theirs.
@@ -57,7 +57,7 @@ $(ORACLE)/.installed: $(STAMP)
 
 # What a student, an instructor, a CI job and an author type, three times each, on a clean clone; `test` has one of each.
 journeys: install
-	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "sweep or not sweep" tests/journeys
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "sweep or not sweep" tests/journeys
 
 audit: install
 	@$(BIN)/grade audit

@@ -29,8 +29,6 @@ from grader.sandbox.launcher import probe
 from tests.ci.acting import git
 from tests.toy import ROOT
 
-pytestmark = pytest.mark.xdist_group("instructors")
-
 PAGE = ROOT / "docs" / "instructors.md"
 START = "From zero"
 SHELL, FILES = ("", "sh", "console"), ("toml", "text")

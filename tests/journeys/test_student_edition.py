@@ -20,7 +20,7 @@ from .conftest import SECRET, SEED, Edition, Release, build, environment, lend_l
 
 EVERY = 3  # of so many labs one is drawn: it takes the whole course's networks long
 
-pytestmark = [pytest.mark.wheel, pytest.mark.xdist_group("wheel")]
+pytestmark = pytest.mark.wheel
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from tests.toy import ROOT
 
 from .conftest import SECRET, SECRETS, Edition
 
-pytestmark = [pytest.mark.wheel, pytest.mark.xdist_group("wheel")]
+pytestmark = pytest.mark.wheel
 linux = pytest.mark.skipif(sys.platform != "linux", reason="fork, bwrap and Landlock are Linux's")
 
 HUNT = Path(__file__).parents[1] / "attacks" / "from_a_wheel" / "hunt.py"

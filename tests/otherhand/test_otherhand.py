@@ -22,16 +22,11 @@ def tables(hand: str) -> list[dict[str, str]]:
     return tomllib.loads((HERE / f"{hand}.toml").read_text(encoding="utf-8"))["wrong"]
 
 
-def of_lab(hand: str) -> pytest.MarkDecorator:
-    """Keep a lab's cases in one process, which starts what it needs once."""
-    return pytest.mark.xdist_group(hand.split("/")[0])
-
-
 WRONG = [(hand, table["task"], table["name"]) for hand in HANDS for table in tables(hand)]
 # One in so many is tried in every run of the tests; all are by `pytest -m "sweep or not sweep" tests/otherhand`.
 SAMPLED = 12
 CASES = [
-    pytest.param(*one, id="-".join(one), marks=[of_lab(one[0]), *([pytest.mark.sweep] if number % SAMPLED else [])])
+    pytest.param(*one, id="-".join(one), marks=[pytest.mark.sweep] if number % SAMPLED else [])
     for number, one in enumerate(WRONG)
 ]
 
@@ -82,7 +77,7 @@ def task_of(hand, function):
     return task
 
 
-@pytest.mark.parametrize("hand", [pytest.param(hand, marks=of_lab(hand)) for hand in HANDS])
+@pytest.mark.parametrize("hand", HANDS)
 def test_right_code_earns_everything(benches, hand):
     result = run(benches, hand, (HERE / f"{hand}.py").read_text(encoding="utf-8"))
     lost = [f"{check.id}: {check.message}" for check in result.checks if check.earned < check.possible]
