@@ -282,8 +282,6 @@ class Float64(TorchDispatchMode):  # type: ignore[misc]
 
 def noisy(thing: Any, kind: str) -> Any:
     """Return `thing` with answers that are right and rounded otherwise."""
-    if kind == "threads":
-        torch.set_num_threads(2)
 
     def strided(value: Any) -> Any:
         if not isinstance(value, torch.Tensor) or value.ndim < 2 or value.requires_grad:
@@ -297,7 +295,12 @@ def noisy(thing: Any, kind: str) -> Any:
             if kind in ("order", "float64"):
                 with OtherOrder() if kind == "order" else Float64():
                     return right(*args, **kwargs)
-            return right(*args, **kwargs)
+            before = torch.get_num_threads()
+            torch.set_num_threads(2)
+            try:
+                return right(*args, **kwargs)
+            finally:  # the process goes on to other trials, in which two threads would wait for each other
+                torch.set_num_threads(before)
 
         return call
 
