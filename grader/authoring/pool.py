@@ -26,10 +26,10 @@ from grader.sandbox.launcher import Sandbox
 
 FOLDER = Path(".grade") / "audit"
 
-_here: _Here | None = None  # of this process, where it is one that runs trials
+_here: _Process | None = None  # of this process, where it is one that runs trials
 
 
-class _Here:
+class _Process:
     """What such a process keeps: the course, the runner of one lab, and the sandbox, which serves the next lab too."""
 
     def __init__(self, root: Path) -> None:
@@ -63,7 +63,7 @@ def _open(root: Path) -> None:
     global _here
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
-    _here = _Here(root)
+    _here = _Process(root)
     multiprocessing.util.Finalize(None, _here.close, exitpriority=10)  # atexit is not for the pool's processes
 
 

@@ -109,13 +109,13 @@ def release(
 def _made(folders: Sequence[Path]) -> Iterator[None]:
     """Make the folders that are missing; where nothing comes of it, take them away again."""
     missing = [folder for folder in folders if not folder.exists()]
-    for folder in missing:
-        outputs.folder(folder)
     try:
+        for folder in missing:
+            outputs.folder(folder)
         yield
     except BaseException:
         for folder in missing:
-            with contextlib.suppress(OSError):  # something lies in it
+            with contextlib.suppress(OSError):  # something lies in it, or it was not made
                 folder.rmdir()
         raise
 

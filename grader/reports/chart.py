@@ -93,25 +93,25 @@ def _log(value: float) -> float:
     return math.log10(min(max(value, 1 / LARGEST), LARGEST))
 
 
-def _x_range(picture: Picture) -> tuple[float, float]:
-    """Return the range of x: as of y, a student's line is followed so far and no farther."""
-    trusted = [_tame(x) for s in picture.series if s.role != "yours" for x, _ in s.points]
-    theirs = [_tame(x) for s in picture.series if s.role == "yours" for x, _ in s.points]
-    if not trusted:
-        trusted, theirs = theirs, []
+def _shared(picture: Picture, axis: int) -> tuple[list[float], list[float]]:
+    """Return the values on an axis (0: x, 1: y): those to be trusted, and the student's where there are others."""
+    trusted = [_tame(point[axis]) for s in picture.series if s.role != "yours" for point in s.points]
+    trusted += [_tame(y) for _, y in picture.limits] if axis else []
+    theirs = [_tame(point[axis]) for s in picture.series if s.role == "yours" for point in s.points]
+    return (trusted, theirs) if trusted else (theirs, [])
+
+
+def _followed(trusted: list[float], theirs: list[float]) -> tuple[float, float]:
+    """Return the range of trusted values, and of the student's what is not absurdly far."""
     low, high = min(trusted), max(trusted)
     room = FAR * ((high - low) or abs(high) or 1.0)
-    inside = trusted + [min(max(x, low - room), high + room) for x in theirs]
-    return _widened(min(inside), max(inside))
+    inside = trusted + [min(max(value, low - room), high + room) for value in theirs]
+    return min(inside), max(inside)
 
 
 def _y_range(picture: Picture) -> tuple[float, float]:
     """Return the range of y: the reference, the limits, and of the student's line what is not absurdly far."""
-    trusted = [_tame(y) for s in picture.series if s.role != "yours" for _, y in s.points]
-    trusted += [_tame(y) for _, y in picture.limits]
-    theirs = [_tame(y) for s in picture.series if s.role == "yours" for _, y in s.points]
-    if not trusted:
-        trusted, theirs = theirs, []
+    trusted, theirs = _shared(picture, 1)
     if picture.log_y:
         logs = [_log(y) for y in trusted]
         low, high = min(logs), max(logs)
@@ -119,10 +119,7 @@ def _y_range(picture: Picture) -> tuple[float, float]:
         logs += [min(max(_log(y), low - room), high + room) for y in theirs]
         low, high = math.floor(min(logs) + 1e-9), math.ceil(max(logs) - 1e-9)
         return (low, high) if high > low else (low - 1.0, high + 1.0)
-    low, high = min(trusted), max(trusted)
-    room = FAR * ((high - low) or abs(high) or 1.0)
-    inside = [min(max(y, low - room), high + room) for y in theirs]
-    low, high = min(trusted + inside), max(trusted + inside)
+    low, high = _followed(trusted, theirs)
     if low >= 0 and low < 0.6 * high:
         low = 0.0
     low, high = _widened(low, high)
@@ -135,7 +132,7 @@ def layout(picture: Picture) -> Layout:
     xs = [_tame(x) for series in picture.series for x, _ in series.points]
     if not xs:
         return Layout([], [], [], [], ([], []), empty=True)
-    x_low, x_high = _x_range(picture)
+    x_low, x_high = _widened(*_followed(*_shared(picture, 0)))
     y_low, y_high = _y_range(picture)
     inner_w, inner_h = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
 

@@ -15,7 +15,7 @@ import pytest
 from grader.authoring import audit as auditing
 from grader.authoring import recorded
 from grader.authoring.new import new
-from grader.authoring.pool import FOLDER, _Here
+from grader.authoring.pool import FOLDER, _Process
 from grader.authoring.trials import Spec
 from grader.course import load
 from tests import toy
@@ -47,7 +47,7 @@ def clean(course, desk):
 
 
 def test_a_process_keeps_its_sandbox_for_the_next_lab(course):
-    here = _Here(course)
+    here = _Process(course)
     sandboxes = []
     try:
         for lab in load(course).labs:

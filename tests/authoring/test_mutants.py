@@ -171,7 +171,7 @@ def test_a_helper_belongs_to_its_first_user_and_meets_the_checks_of_all(tmp_path
     assert all(mutant.tasks == ("scale", "jitter") for mutant in helpers)
     assert all(mutant.line > 6 and mutant.tasks == ("jitter",) for mutant in m.mutants(one, "jitter"))
     made = [mutant for task in ("scale", "jitter") for mutant in m.mutants(one, task)]
-    assert all("x + 7" in mutant.source for mutant in made)
+    assert made and all("x + 7" in mutant.source for mutant in made)
 
 
 def test_ids_survive_an_edit_elsewhere(tmp_path):

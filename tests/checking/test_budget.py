@@ -151,6 +151,32 @@ def test_pictures_have_one_budget_together(tmp_path):
         assert all(picture.series[0].points for picture in drawn) and len(drawn) == 6
 
 
+RAGGED = """
+from grader.kit import Chart, figure, ones
+
+@figure("scale")
+def lines(play):
+    answers = [play.call("scale", ones(3 + n), 2.0)[0] for n in range(6)]
+    if answers[0] is not None and answers[-1] is None:
+        raise ValueError("six lines were expected")
+    points = [] if answers[0] is None else [(0.0, 1.0)]
+    return Chart(title="Lines", caption="c", alt="a", x_label="x", y_label="y", series=[("l", "yours", points)])
+"""
+
+
+def test_a_picture_that_is_drawn_anew_without_the_student_says_why(tmp_path):
+    root = toy.make(tmp_path / "toy", lab=toy.LAB.replace("cpu_s = 10", "cpu_s = 0.5")).root
+    (root / "exercises" / "lab01_toy" / "figures.py").write_text(RAGGED)
+    lab = toy.load(root).lab("lab01")
+    burn = "    import time\n    end = time.process_time() + 0.8\n    while time.process_time() < end:\n        pass\n"
+    with open_bench(lab, "7") as bench:
+        result = grade(Job(lab, parse(REFERENCE.encode(), "lab01.py")), bench)
+        slow = Job(lab, parse(scaled(burn + "    return x * factor\n").encode(), "lab01.py"))
+        (drawn,) = illustrate(result, slow, bench, print).pictures
+    assert not drawn.series[0].points
+    assert drawn.caption == "c Yours is left out: your code used up the 2 s that pictures have."
+
+
 # The record
 
 CHECKS = CALLS + "".join(
