@@ -167,7 +167,7 @@ def test_size_of_an_inpainting_model(compare, draw):
     read(compare, ("latent_shape", "image_hw"), (STABLE_DIFFUSION, files))
 
 
-@check("read_pipeline")
+@check("read_pipeline", visible=True)
 def test_size_of_a_transformer(compare, draw):
     """The denoiser may be a transformer, and its latents as large as it says."""
     files = configs(draw.whole(20, 40), 5, draw.whole(5, 12), 4, "transformer")
@@ -231,7 +231,7 @@ def test_seeds_in_another_order(compare, draw):
         compare.prepare_latents((len(seeds), 4, 24, 40), seeds, sigma, 8, dtype("float32"))
 
 
-@check("prepare_latents")
+@check("prepare_latents", visible=True)
 def test_other_vaes(compare, draw):
     """Other factors, other channels, and sizes that do not divide: what is left over is dropped."""
     sigma = draw.real(1.5, 3.0)
@@ -247,7 +247,7 @@ def test_noise_in_half_precision(compare, draw):
         compare.prepare_latents((2, 4, 32, 24), [draw.whole(1, 99), 4], draw.real(1.5, 3.0), 8, dtype(name))
 
 
-@check("prepare_latents")
+@check("prepare_latents", visible=True)
 def test_noise_in_float64(compare, draw):
     """In float64 the numbers are drawn as float64."""
     compare.prepare_latents((2, 4, 32, 24), [draw.whole(1, 99), 4], draw.real(1.5, 3.0), 8, dtype("float64"))
@@ -319,7 +319,7 @@ def test_serves_a_multistep_solver(compare, draw):
     run(compare.play, draw, "dpm", 4.0, 4, (2, 6, 10, 7, 12))
 
 
-@check("denoise_loop")
+@check("denoise_loop", visible=True)
 def test_serves_a_second_order_solver(compare, draw):
     """With Heun, which takes two looks for a step, the loop still ends at the right latents."""
     run(compare.play, draw, "heun", 6.0, 2, (1, 10, 6, 4, 8))
@@ -429,7 +429,7 @@ def test_no_step_left(compare, draw):
         begin(compare, draw, "euler", strength, steps, (1, 4, 2, 2))
 
 
-@check("img2img_start")
+@check("img2img_start", visible=True)
 def test_begins_with_heun(compare, draw):
     """A second-order scheduler begins with a whole step, for even and odd counts."""
     for strength, steps in ((0.5, 10), (0.4, 5), (0.75, 9)):
@@ -459,7 +459,7 @@ def test_comes_back_to_the_picture(compare, draw):
         compare.play("walked_from_a_picture", scheduler=scheduler, **given)
 
 
-@check("img2img_start")
+@check("img2img_start", visible=True)
 def test_walks_on_from_its_place(compare, draw):
     """Where a walk lists one timestep several times, it goes on from the place at which it began."""
     for strength in (0.035, 0.055):
@@ -536,7 +536,7 @@ def test_square_pictures(compare, draw):
     decode(compare, levels(draw, (3, 3, 3, 3), 0.7, 0.0), 0.7, None)
 
 
-@check("latents_to_image")
+@check("latents_to_image", visible=True)
 def test_half_precision_of_the_decoder(compare, draw):
     """A decoder in bfloat16 is given bfloat16; it costs its own digits, and the change of range none."""
     rng = np.random.default_rng(draw.seed())
@@ -651,7 +651,7 @@ def test_noise_levels_that_are_asked_for(compare, draw):
     swap(compare, levels_and_config, "Euler", TRAINED, ("DPM", {"beta_schedule": "linear"}))
 
 
-@check("swap_scheduler")
+@check("swap_scheduler", visible=True)
 def test_another_of_the_same_class(compare, draw):
     """A scheduler of the class that it has already becomes a new one, with what was asked for."""
     given = {**TRAINED, "beta_end": draw.real(0.011, 0.014)}
@@ -730,7 +730,7 @@ def test_transformer_keeps_no_graph(compare, draw):
     drive(compare.calls, draw, "ddim", 2.0, 3, [1, 2], 10, view=graphs_of_the_transformer, trainable=True)
 
 
-@check("dit_sample")
+@check("dit_sample", visible=True)
 def test_samples_with_other_solvers(compare, draw):
     """Other schedulers serve as well, in either unit, one after the other."""
     for scheduler, scale in (("dpm", draw.real(2.0, 6.0)), ("euler", draw.real(2.0, 6.0))):
@@ -757,7 +757,7 @@ def test_model_without_variance(compare, draw):
     drive(compare.play, draw, "ddim", 5.0, 2, [draw.whole(0, 9), 3], 10, channels=6)
 
 
-@check("dit_sample", subject="The list of calls")
+@check("dit_sample", visible=True, subject="The list of calls")
 def test_transformer_sees_one_batch(compare, draw):
     """At scale 1 and below, the transformer sees the classes alone."""
     for scale in (1.0, draw.real(0.2, 0.8)):
@@ -880,7 +880,7 @@ def test_inpaints_from_noise(compare, draw):
     repaint_all(compare, draw, "euler", 3, 0)
 
 
-@check("inpaint_step")
+@check("inpaint_step", visible=True)
 def test_inpaints_from_the_picture(compare, draw):
     """Whole walks that begin late, with solvers that remember and that look twice."""
     repaint_all(compare, draw, "dpm", 5, 2)

@@ -83,7 +83,7 @@ def test_embedding_of_any_flags(compare, draw):
         compare.timestep_embedding(draw.uniform(5) * 1000.0, 2 * draw.whole(5, 9), flip, draw.real(0.3, 0.8))
 
 
-@check("timestep_embedding")
+@check("timestep_embedding", visible=True)
 def test_embedding_of_odd_width(compare, draw):
     """An odd width is filled up, also the smallest."""
     compare.timestep_embedding(draw.uniform(2) * 900.0, 33, True, 0.0)
@@ -202,7 +202,7 @@ def test_strided_tokens(compare, draw):
     compare.cross_attention(x, ctx, reads(draw, 10, 8, 12), 2, kept(4, 2, of=4))
 
 
-@check("cross_attention")
+@check("cross_attention", visible=True)
 def test_reading_in_half_precision(compare, draw):
     """In half precision the answer stays in half precision, masked or not."""
     for dtype in ("float16", "bfloat16"):

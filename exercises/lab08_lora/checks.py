@@ -131,7 +131,7 @@ def test_half_precision_of_the_layer(compare, draw):
     compare.lora_linear(draw.normal(10).to("float16"), *given.values(), 2.0)
 
 
-@check("lora_linear")
+@check("lora_linear", visible=True)
 def test_an_adapter_that_leaves_little(compare, draw):
     """Where large terms nearly cancel, base and adapter or the input's, only the last rounding may lose digits."""
     # W·x is 136 or so, of which a two-hundredth is left: a rounding of W·x to half precision would be as large as that.
@@ -380,7 +380,7 @@ def test_two_targets_on_one_layer(compare, draw):
     compare.play("as_injected", **given, targets=["proj_out", "blocks.1.proj_out", "mlp.2", "mlp.2"], rank=3, alpha=7.0)
 
 
-@check("inject_lora", weight=3)
+@check("inject_lora", visible=True, weight=3)
 def test_a_model_in_half_precision(compare, draw):
     """In a bfloat16 model the adapters are float32, and a layer answers in bfloat16 as before."""
     # The last layer, and no other: roundings of a whole network would be larger than what is looked for.
@@ -479,7 +479,7 @@ def test_half_precision_of_the_weight(compare, draw):
     compare.unmerge(**given, alpha=6.0)
 
 
-@check("merge_unmerge")
+@check("merge_unmerge", visible=True)
 def test_an_adapter_that_takes_most_away(compare, draw):
     """Where weight and adapter nearly cancel in half precision, only the last rounding may lose digits."""
     W, A = draw.uniform(6, 8) + 60.0, draw.uniform(1, 8) * 0.01 + 1.0
@@ -595,7 +595,7 @@ def test_an_alpha_of_zero(compare, draw):
     compare.combine_adapters(draw.normal(2, 6), draw.normal(5, 6), given, [0.9, draw.real(0.4, 0.8)])
 
 
-@check("combine_adapters")
+@check("combine_adapters", visible=True)
 def test_adapters_that_leave_little(compare, draw):
     """Where adapters take nearly everything away, only the last rounding may lose digits."""
     # As for one adapter: of 136 or so a two-hundredth is left.
@@ -709,7 +709,7 @@ def test_convolutions(compare, draw):
     compare.convert_kohya(file(draw, {NAMES[0]: (4, 6, 3, None), NAMES[1]: (6, 5, 2, 4.0)}, (3, 2)), NAMES)
 
 
-@check("convert_kohya", weight=2)
+@check("convert_kohya", visible=True, weight=2)
 def test_numbers_as_they_are(compare, draw):
     """Half precision stays, also of an α that is not whole, and of one in a list of one."""
     sd = file(draw, {NAMES[2]: (6, 8, 4, None), NAMES[4]: (5, 7, 2, None), NAMES[6]: (5, 4, 3, None)})
@@ -803,7 +803,7 @@ def test_half_precision_of_dora(compare, draw):
     compare.dora_linear(draw.normal(2, 2, 6).to("bfloat16"), *given.values(), 6.0, False)
 
 
-@check("dora_linear")
+@check("dora_linear", visible=True)
 def test_a_dora_that_leaves_little(compare, draw):
     """Where large terms nearly cancel, the input's or the bias's, only the last rounding may lose digits."""
     for dtype in ("float16", "bfloat16"):

@@ -522,7 +522,7 @@ def test_halves_in_guess_mode(compare, draw):
     run(compare.calls, draw, "ddim", 5.0, 1, (2, 4, 4, 3), guess=True, view=residuals_in_halves)
 
 
-@check("control_loop", weight=2)
+@check("control_loop", visible=True, weight=2)
 def test_runs_without_guidance(compare, draw):
     """At guidance 1 and below there is one half, and it is controlled, in guess mode too."""
     run(compare.play, draw, "ddim", 1.0, 2, (3, 4, 6, 4))
@@ -703,7 +703,7 @@ def test_overhead_in_guess_mode_without_guidance(compare, draw):
     compare.control_overhead(UNET, CONTROL, draw.whole(10, 50), (0.25, 1.0), False, True, 4)
 
 
-@check("control_overhead")
+@check("control_overhead", visible=True)
 def test_overhead_of_another_size(compare, draw):
     """A ControlNet that is no half of its UNet, and a window between two steps, are counted right."""
     unet = {"params": draw.whole(10_000, 90_000), "flops": draw.whole(10_000, 90_000)}

@@ -280,7 +280,7 @@ def test_online_memory_layout(compare, draw):
     compare.online_softmax_attention(*(one.transpose(1, 2) for one in draw.normals(3, 2, 10, 3, 7)), 4)
 
 
-@check("online_softmax_attention", weight=4)
+@check("online_softmax_attention", visible=True, weight=4)
 def test_online_half_precision(compare, draw):
     """Inputs in half precision give an output of the same type, as if it had been computed in float32."""
     for dtype, n, m in (("float16", 9, 8), ("bfloat16", 13, 7)):
@@ -356,7 +356,7 @@ def test_slices_in_half_precision(compare, draw):
     play_sliced(compare.play, draw, (3, 4, 4, 6), 2, "bfloat16")
 
 
-@check("vae_slicing")
+@check("vae_slicing", visible=True)
 def test_slices_in_the_decoders_dtype(compare, draw):
     """A decoder may give pictures in another dtype than its latents have, wider or narrower."""
     play_sliced(compare.play, draw, (2, 4, 3, 5), 2, "bfloat16", pictures="float32")
@@ -464,7 +464,7 @@ def test_tiles_in_half_precision(compare, draw):
     play_tiled(compare.play, draw, (1, 4, 9, 12), 8, 0.25, 2, "bfloat16")
 
 
-@check("tiled_decode")
+@check("tiled_decode", visible=True)
 def test_tiles_in_the_decoders_dtype(compare, draw):
     """A decoder may give pictures in another dtype than its latents have, wider or narrower."""
     play_tiled(compare.play, draw, (1, 4, 9, 6), 4, 0.25, 2, "bfloat16", pictures="float32")
@@ -556,7 +556,7 @@ def test_nothing_to_free(compare, draw):
     play_offloaded(compare.calls, draw, [[], ["vae"], []], frees=2, view=events)
 
 
-@check("model_offload_hooks", subject="What it costs")
+@check("model_offload_hooks", visible=True, subject="What it costs")
 def test_bytes_of_other_components(compare, draw):
     """Other components, some of them called in turns: most bytes at once, bytes over the bus, and what is left."""
     names = ["clip_l", "clip_g", "refiner", "transformer", "decoder"]
@@ -677,7 +677,7 @@ def test_a_frozen_base(compare, draw):
     play_blocks(compare, draw, "trained", 4, 2, (3, 5), frozen=True)
 
 
-@check("checkpointed_forward", weight=3)
+@check("checkpointed_forward", visible=True, weight=3)
 def test_gradient_of_the_condition(compare, draw):
     """Where the condition asks for a gradient it gets one, also where nothing else is trained."""
     play_blocks(compare, draw, "conditioned", 4, 2, (3, 5))
@@ -733,7 +733,7 @@ def test_few_values_in_a_group(compare, draw):
     compare_normed(compare, draw, draw.normal(2, 6, 1, 3).to("float16"), 6, 6)
 
 
-@check("groupnorm_fp16")
+@check("groupnorm_fp16", visible=True)
 def test_small_activations(compare, draw):
     """Where the deviation is as small as the root of eps, eps decides."""
     compare_normed(compare, draw, (draw.normal(2, 6, 4, 4) * 0.01).to("float16"), 3, 6, eps=1e-4)
@@ -844,7 +844,7 @@ def test_unknown_strategy(compare, draw):
     compare.play("planned", components=PIPELINE, steps=3, step_s=0.1, bandwidth=100.0, strategy="Model")
 
 
-@check("memory_plan")
+@check("memory_plan", visible=True)
 def test_peak_of_sequential_offload(compare, draw):
     """One layer at a time: the peak."""
     compare_plan(compare, draw, ("peak",), "sequential", pipelines=(PIPELINE, drawn_pipeline(draw)))
@@ -856,7 +856,7 @@ def test_groups(compare, draw):
     compare_plan(compare, draw, ("peak", "moved"), "group", pipelines=(PIPELINE, drawn_pipeline(draw)))
 
 
-@check("memory_plan")
+@check("memory_plan", visible=True)
 def test_layerwise_casting(compare, draw):
     """Every weight stored in one byte: peak and bytes over the bus."""
     compare_plan(compare, draw, ("peak", "moved"), "layerwise_casting", pipelines=(PIPELINE, drawn_pipeline(draw)))
@@ -952,7 +952,7 @@ def test_errors_of_large_and_small_answers(compare, draw):
         play_report(compare, draw, keys, pictures(draw, 3, 2, 4), weight=weight, mean=mean, dtype=dtype)
 
 
-@check("precision_report")
+@check("precision_report", visible=True)
 def test_underflow(compare, draw):
     """Numbers that become zero, beside numbers that were zero before: the share of the former."""
     rng = np.random.default_rng(draw.seed())
@@ -963,7 +963,7 @@ def test_underflow(compare, draw):
     play_report(compare, draw, ("underflow", "overflow", "verdict"), array(x.astype(np.float32)), **given)
 
 
-@check("precision_report")
+@check("precision_report", visible=True)
 def test_not_a_number(compare, draw):
     """A number that passes the end of the range and is then multiplied by zero is not a number: the largest error."""
     rng = np.random.default_rng(draw.seed())

@@ -118,7 +118,7 @@ def tiled(student, *, decode, z, tile, overlap, f):
 def tiled_here(student, *, z, tile, overlap, f, width, seed):
     """Decode in tiles with a decoder of this process, whose maps the kernel counts."""
     with torch.random.fork_rng(devices=[]):
-        decoder = WideDecoder(z.shape[1], f, width, seed)
+        decoder = WideDecoder(z.shape[1], f, width, seed).to(z.device)
     return student.tiled_decode(decoder, z, tile, overlap, f).detach()
 
 
@@ -257,7 +257,7 @@ def conditioned(student, *, x, cond, weight, seg, depth, seed, frozen=False):
 
 def trained_long(student, *, x, cond, seg, depth, seed, hidden):
     """Run forward and backward through many blocks, whose activations the kernel counts; the answer is x's gradient."""
-    blocks = make_blocks(depth, x.shape[-1], hidden, 0.0, seed)
+    blocks = make_blocks(depth, x.shape[-1], hidden, 0.0, seed).to(x.device)
     leaf = x.clone().requires_grad_()
     _autograd(student.checkpointed_forward(blocks, leaf, cond, seg).sum())
     return leaf.grad
