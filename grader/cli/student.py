@@ -21,7 +21,9 @@ from grader.root import edition, find_root, glance, newer, passed_over
 from grader.text import clean_line
 
 if TYPE_CHECKING:
+    from grader.cli.interrupts import Interrupts
     from grader.course import Course, Lab
+    from grader.reports.asked import Listening
     from grader.results import LabResult
     from grader.sandbox.launcher import Sandbox
     from grader.submission import Submission
@@ -78,6 +80,12 @@ def course_root(course_dir: str | None) -> Path:
 )
 @click.option("--require-sandbox", is_flag=True, help="Run nothing unless every isolation layer is active.")
 @click.option("--start-method", type=click.Choice(["fork", "spawn"]), default=None, help="Default: fork on Linux.")
+@click.option(
+    "--device",
+    type=click.Choice(["cpu", "cuda"]),
+    default="cpu",
+    help="cuda: after the verdict, measure the memory checks' calls on the GPU too, without isolation.",
+)
 @click.option("-v", "--verbose", count=True, help="Explain every failing check.")
 @click.option("-q", "--quiet", is_flag=True, help="The last two lines only.")
 @course_option
@@ -93,6 +101,7 @@ def run_command(
     sandbox: Literal["auto", "none"],
     require_sandbox: bool,
     start_method: Literal["fork", "spawn"] | None,
+    device: Literal["cpu", "cuda"],
     verbose: int,
     quiet: bool,
     course_dir: str | None,
@@ -101,6 +110,10 @@ def run_command(
     from grader.submission import find, load
 
     written.check(writes, json_path)
+    if device == "cuda" and require_sandbox:
+        raise UsageError(
+            "--device cuda runs your file without isolation, which --require-sandbox forbids. Leave one out."
+        )
     root = course_root(course_dir)
     seen = glance(root, lab_id)
     file = path / f"{lab_id}.py"
@@ -128,7 +141,7 @@ def run_command(
             )
     try:
         result = _graded(
-            root, lab_id, tasks, submission, file, problem, early, json_path, html_path, writes, verbose, quiet
+            root, lab_id, tasks, submission, file, problem, early, json_path, html_path, writes, device, verbose, quiet
         )
     finally:
         if early is not None:
@@ -147,6 +160,7 @@ def _graded(
     json_path: str | None,
     html_path: str | None,
     writes: tuple[str, ...],
+    device: Literal["cpu", "cuda"],
     verbose: int,
     quiet: bool,
 ) -> LabResult:
@@ -172,12 +186,15 @@ def _graded(
     from grader.cli.interrupts import Interrupts
     from grader.grading import Job, drawable, grade, illustrate, open_bench, open_figure_bench
     from grader.reports import html
+    from grader.reports.asked import Listening
 
     html.prepare(course.templates)  # now, while torch is still being imported on the other core
 
     job = Job(lab, submission, tasks or None)
     with contextlib.ExitStack() as benches:
         bench = benches.enter_context(open_bench(lab, course.seed, sandbox))
+        if device == "cuda":
+            bench = benches.enter_context(contextlib.closing(Listening(bench)))
         figure_bench = None
         seen = html_path is not None or not tasks
         if seen and sandbox is not None and lab.figures_path.is_file():  # without a sandbox nothing of the file runs
@@ -191,6 +208,8 @@ def _graded(
         # Else the last whole result stays what the status and the report show, as with a file that is not Python.
         kept = not tasks and exit_code(result) != UNUSABLE
         report = _put_away(course, lab, result, html_path, kept)
+        if isinstance(bench, Listening) and result.problem is None:
+            _measure(lab, result, bench, file, interrupts, to_stderr=not chatty)
         if figure_bench is not None and drawable(result, job):
             if chatty:
                 click.echo("drawing pictures (Ctrl-C is safe)", err=True)
@@ -205,6 +224,23 @@ def _graded(
         if report is not None and chatty:
             click.echo(f"report: {_near(report)}", err=True)
     return result
+
+
+def _measure(
+    lab: Lab, result: LabResult, bench: Listening, file: Path, interrupts: Interrupts, *, to_stderr: bool
+) -> None:
+    """Print what the visible memory checks' calls take on the GPU, or why that cannot be told."""
+    from grader.reports.physical import physical_peaks
+
+    asked = {check.id: bench.asked[check.id] for check in result.checks if check.visible and check.id in bench.asked}
+    try:
+        with interrupts.stoppable():
+            lines = physical_peaks(asked, file, lab.scenarios_path)
+    except KeyboardInterrupt:
+        click.echo(err=True)  # the terminal has written ^C
+        _note("you stopped the measurement on the GPU.")
+    else:
+        click.echo("\n".join(lines), err=to_stderr)
 
 
 def _put_away(course: Course, lab: Lab, result: LabResult, html_path: str | None, kept: bool) -> Path | None:
@@ -440,15 +476,16 @@ def repro_command(lab_id: str, check_id: str, path: Path, course_dir: str | None
 
     CHECK is an id from the report (lab01/add_noise.one_timestep) or its last part.
     """
-    from grader.grading import Job, assess, open_bench
+    from grader.grading import Job, grade, open_bench
     from grader.reports import repro
+    from grader.reports.asked import Listening
     from grader.submission import find, load
 
     course = open_course(course_dir)
     lab = course.lab(lab_id)
     file = find(path, lab_id)
-    with open_bench(lab, course.seed) as bench:
-        result, seen = assess(Job(lab, load(file)), bench)
+    with open_bench(lab, course.seed) as bench, contextlib.closing(Listening(bench)) as listening:
+        result = grade(Job(lab, load(file)), listening)
     chosen = [c for c in result.checks if check_id in (c.id, c.id.split("/", 1)[-1], c.id.rsplit(".", 1)[-1])]
     visible = [c.id.rsplit(".", 1)[-1] for c in result.checks if c.visible]
     if not chosen:
@@ -459,7 +496,7 @@ def repro_command(lab_id: str, check_id: str, path: Path, course_dir: str | None
         raise UsageError(
             f"{check_id} is a hidden check; its inputs are not given away. Visible ones: {', '.join(visible)}."
         )
-    calls = [one.call for one in seen.scripts.get(chosen[0].task, []) if one.check == chosen[0].id]
+    calls = [one.call for one in listening.asked.get(chosen[0].id, [])]
     if not calls:
         raise UsageError(f"{check_id} made no call: {chosen[0].message}")
     name = chosen[0].id.rsplit(".", 1)[-1]

@@ -12,14 +12,15 @@ from grader.checking.calls import Call
 from grader.recipes import Recipe
 from grader.results import CheckResult
 
-_HEAD = '''"""The calls of {id}, to be run under a debugger.
+_ABOUT = '''"""The calls of {id}, to be run under a debugger.
 
 {title}
 
 Written by `grade repro`. Change it as you like: nothing reads it.
 """
+'''
 
-import importlib.util
+_LOADED = '''import importlib.util
 import sys
 
 import torch
@@ -36,31 +37,43 @@ def load(path, name):
 student = load({path!r}, "student")
 '''
 
+_HARNESS = """# The public harness that plays scenarios, and the meter it may use.
+import grader.sandbox.worker as worker
+
+sys.modules["alphabar_worker"] = worker
+scenarios = load({path!r}, "scenarios")
+"""
+
 
 def script(check: CheckResult, calls: Sequence[Call], submission: Path, scenarios: Path) -> str:
     """Return the script's text. `scenarios` is the lab's public harness, for checks that play one."""
-    parts = [_HEAD.format(id=check.id, title=check.title, path=str(submission.resolve()))]
-    if any(call.request["op"] == "play" for call in calls):
-        parts.append(
-            "# The public harness that plays scenarios, and the meter it may use.\n"
-            "import grader.sandbox.worker as worker\n\n"
-            'sys.modules["alphabar_worker"] = worker\n'
-            f'scenarios = load({str(scenarios)!r}, "scenarios")\n'
-        )
+    parts = [_ABOUT.format(id=check.id, title=check.title), *loaded(calls, submission, scenarios)]
     for number, call in enumerate(calls, 1):
-        request = call.request
-        keywords = [f"{name}={source(value)}" for name, value in request["kwargs"].items()]
-        if request["op"] == "call":
-            target = f"student.{request['function']}"
-            arguments = [source(value) for value in request["args"]] + keywords
-        else:
-            target, arguments = f"scenarios.{request['scenario']}", ["student", *keywords]
+        target, given, keywords = spelled(call)
+        arguments = [*given, *(f"{name}={value}" for name, value in keywords.items())]
         body = "".join(f"    {argument},\n" for argument in arguments)
         parts.append(
             f"# Call {number}: breakpoint() before it, then step into it.\n"
             f"torch.manual_seed(1234)\nanswer = {target}(\n{body})\nprint(answer)\n"
         )
     return "\n".join(parts)
+
+
+def loaded(calls: Sequence[Call], submission: Path, scenarios: Path) -> list[str]:
+    """Return the lines that import what the calls need, as `student` and, where one plays a scenario, `scenarios`."""
+    parts = [_LOADED.format(path=str(submission.resolve()))]
+    if any(call.request["op"] == "play" for call in calls):
+        parts.append(_HARNESS.format(path=str(scenarios)))
+    return parts
+
+
+def spelled(call: Call) -> tuple[str, list[str], dict[str, str]]:
+    """Return a call as Python: its function, its arguments, and those that are given by name."""
+    request = call.request
+    keywords = {name: source(value) for name, value in request["kwargs"].items()}
+    if request["op"] == "call":
+        return f"student.{request['function']}", [source(value) for value in request["args"]], keywords
+    return f"scenarios.{request['scenario']}", ["student"], keywords
 
 
 def source(value: Any) -> str:
