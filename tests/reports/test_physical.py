@@ -34,7 +34,12 @@ def reset():
 def most():
     return (3 << 20) + meters[-1].peak
 to = torch.Tensor.to
-torch.Tensor.to = lambda self, *a, **k: self if a == ("cuda",) else to(self, *a, **k)
+def moved(self, *a, **k):
+    if a != ("cuda",):
+        return to(self, *a, **k)
+    self.there = True
+    return self
+torch.Tensor.to = moved
 torch.cuda.is_available = lambda: True
 torch.cuda.get_device_name = lambda: "Pretended\\x1b GPU"
 torch.cuda.synchronize = lambda: None
@@ -89,7 +94,9 @@ def test_the_most_beside_the_inputs_is_told(gpu, tmp_path):
 
 def test_a_scenario_is_given_its_tensors_there_however_deep_they_lie(gpu, tmp_path):
     call = scenario_call("twice", {"q": NUMBERS, "given": {"all": [NUMBERS]}})
-    _, line = lines(tmp_path, "def f(x, q):\n    return (x + q).sum()\n", check=asked(call))
+    _, line = lines(
+        tmp_path, "def f(x, q):\n    return (x + q).sum() if x.there and q.there else 0\n", check=asked(call)
+    )
     assert line.startswith("  check: 1.00 MiB")
 
 
@@ -167,13 +174,21 @@ def test_only_what_visible_checks_ask_is_asked_on_the_gpu(gpu, tmp_path):
     assert line.startswith("  lab10/query_chunked_attention.long_sequence: 0.")
 
 
-def test_what_is_asked_of_a_process_held_to_little_memory_is_kept_too():
+def listened(source):
     lab = load(toy.ROOT).lab("lab10")
-    job = Job(lab, parse(lab.reference.encode(), "lab10.py"), ["query_chunked_attention"])
     with open_bench(lab, "0") as bench, contextlib.closing(Listening(bench)) as listening:
-        result = grade(job, listening)
-    held = [one for calls in listening.asked.values() for one in calls if one.memory_mib is not None]
-    assert [one.memory_mib for one in held] == [8, 8]
-    assert result.score.earned == result.score.possible and set(listening.asked) == {one.id for one in result.checks}
-    (long,) = listening.asked["lab10/query_chunked_attention.long_sequence"]
+        result = grade(Job(lab, parse(source.encode(), "lab10.py"), ["query_chunked_attention"]), listening)
+    assert set(listening.asked) == {one.id for one in result.checks}
+    return listening.asked
+
+
+def test_what_is_asked_of_a_process_held_to_little_memory_is_kept_too():
+    asked = listened((toy.ROOT / "reference" / "lab10_memory.py").read_text())
+    assert [one.memory_mib for calls in asked.values() for one in calls if one.memory_mib is not None] == [8, 8]
+    (long,) = asked["lab10/query_chunked_attention.long_sequence"]
     assert "randn(" in str(long.call) and "2048" in str(long.call)
+
+
+def test_a_check_that_fails_and_is_run_again_has_each_call_once():
+    asked = listened("def query_chunked_attention(q, k, v, chunk):\n    return q\n")
+    assert {check: len(calls) for check, calls in asked.items()} == dict.fromkeys(asked, 1)
