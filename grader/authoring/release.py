@@ -38,6 +38,7 @@ from grader.course import Course, Lab
 from grader.digests import drawing_digest, engine, libraries
 from grader.errors import CourseError, UsageError
 from grader.grading import open_bench
+from grader.reports.asked import checks_of
 from grader.sandbox.client import Answer, Budget, Worker
 from grader.sandbox.launcher import Profile, Sandbox
 from grader.sandbox.values import Tensor
@@ -330,10 +331,7 @@ def _agree(asked: Sequence[Call], answer: Answer, kept: Answer) -> bool:
 
 def _refuse_lost_checks(lab: Lab, bench: Bench, seen: Examination) -> None:
     """Raise CourseError unless the edition has every visible check, and the reference passes them."""
-    # A starter starts no worker; its checks are only collected.
-    with contextlib.closing(Bench(lab, bench.sandbox, SEED)) as whole:
-        everything = examine(whole, parse(lab.starter.encode(), "starter.py"))
-    lost = {one.id for one in everything.checks if one.mark.visible} ^ {one.id for one in seen.checks}
+    lost = {one.id for one in checks_of(lab, bench.sandbox) if one.mark.visible} ^ {one.id for one in seen.checks}
     if lost:
         raise CourseError(
             f"{lab.folder.name}/checks.py: {', '.join(sorted(lost))} cannot be told from its text to be a visible "

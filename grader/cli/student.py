@@ -478,30 +478,38 @@ def repro_command(lab_id: str, check_id: str, path: Path, course_dir: str | None
     """
     from grader.grading import Job, grade, open_bench
     from grader.reports import repro
-    from grader.reports.asked import Listening
+    from grader.reports.asked import Listening, checks_of
     from grader.submission import find, load
 
     course = open_course(course_dir)
     lab = course.lab(lab_id)
     file = find(path, lab_id)
-    with open_bench(lab, course.seed) as bench, contextlib.closing(Listening(bench)) as listening:
-        result = grade(Job(lab, load(file)), listening)
-    chosen = [c for c in result.checks if check_id in (c.id, c.id.split("/", 1)[-1], c.id.rsplit(".", 1)[-1])]
-    visible = [c.id.rsplit(".", 1)[-1] for c in result.checks if c.visible]
-    if not chosen:
-        near = difflib.get_close_matches(check_id, visible, 1)
-        meant = f"Did you mean {near[0]}?" if near else f"Visible ones: {', '.join(visible)}."
-        raise UsageError(f"{lab_id} has no check {check_id!r}. {meant}")
-    if not chosen[0].visible:
-        raise UsageError(
-            f"{check_id} is a hidden check; its inputs are not given away. Visible ones: {', '.join(visible)}."
-        )
+    submission = load(file)
+    with open_bench(lab, course.seed) as bench:
+        checks = checks_of(lab, bench.sandbox)
+        chosen = [one for one in checks if check_id in (one.id, one.id.split("/", 1)[-1], one.id.rsplit(".", 1)[-1])]
+        visible = [one.id.rsplit(".", 1)[-1] for one in checks if one.mark.visible]
+        if not chosen:
+            near = difflib.get_close_matches(check_id, visible, 1)
+            meant = f"Did you mean {near[0]}?" if near else f"Visible ones: {', '.join(visible)}."
+            raise UsageError(f"{lab_id} has no check {check_id!r}. {meant}")
+        if not chosen[0].mark.visible:
+            own = [
+                one.id.rsplit(".", 1)[-1] for one in checks if one.mark.visible and one.mark.task == chosen[0].mark.task
+            ]
+            raise UsageError(
+                f"{check_id} is a hidden check; its inputs are not given away. "
+                f"Visible ones of its task: {', '.join(own)}."
+            )
+        with contextlib.closing(Listening(bench)) as listening:
+            result = grade(Job(lab, submission, [chosen[0].mark.task]), listening)
     calls = [one.call for one in listening.asked.get(chosen[0].id, [])]
     if not calls:
-        raise UsageError(f"{check_id} made no call: {chosen[0].message}")
+        said = [one.message for one in result.checks if one.id == chosen[0].id]
+        raise UsageError(f"{check_id} made no call: {result.problem.message if result.problem else said[0]}")
     name = chosen[0].id.rsplit(".", 1)[-1]
     target = Path.cwd() / f"repro_{lab_id}_{name}.py"
-    write_asked(str(target), repro.script(chosen[0], calls, file, lab.scenarios_path))
+    write_asked(str(target), repro.script(chosen[0].id, chosen[0].title, calls, file, lab.scenarios_path))
     click.echo(f"Wrote {target.name}. Run it: python {target.name}   (put breakpoint() where you want to look)")
 
 

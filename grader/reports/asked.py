@@ -1,13 +1,23 @@
-"""Which calls each check makes of a student's code: for `grade repro`, and for what is measured on a GPU."""
+"""Which checks a lab has, and which calls each makes of a student's code."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from grader.checking.calls import Call
-from grader.checking.session import ROOM, Bench, CheckContext
+from grader.checking.session import ROOM, Bench, CheckContext, Found, examine
+from grader.course import Lab
 from grader.sandbox.client import Answer, Budget, Worker
+from grader.sandbox.launcher import Sandbox
+from grader.submission import parse
+
+
+def checks_of(lab: Lab, sandbox: Sandbox) -> Sequence[Found]:
+    """Return the lab's checks, none of which is run: its starter starts no worker."""
+    with contextlib.closing(Bench(lab, sandbox, "0")) as bench:
+        return examine(bench, parse(lab.starter.encode(), "starter.py")).checks
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ import numpy as np
 
 from grader.checking.calls import Call
 from grader.recipes import Recipe
-from grader.results import CheckResult
 
 _ABOUT = '''"""The calls of {id}, to be run under a debugger.
 
@@ -45,9 +44,9 @@ scenarios = load({path!r}, "scenarios")
 """
 
 
-def script(check: CheckResult, calls: Sequence[Call], submission: Path, scenarios: Path) -> str:
+def script(check_id: str, title: str, calls: Sequence[Call], submission: Path, scenarios: Path) -> str:
     """Return the script's text. `scenarios` is the lab's public harness, for checks that play one."""
-    parts = [_ABOUT.format(id=check.id, title=check.title), *loaded(calls, submission, scenarios)]
+    parts = [_ABOUT.format(id=check_id, title=title), *loaded(calls, submission, scenarios)]
     for number, call in enumerate(calls, 1):
         target, given, keywords = spelled(call)
         arguments = [*given, *(f"{name}={value}" for name, value in keywords.items())]

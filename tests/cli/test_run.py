@@ -620,7 +620,7 @@ def test_repro_writes_a_script_that_runs_and_prints(tmp_path, course):
 def test_repro_gives_no_hidden_check_away(tmp_path, course):
     write(tmp_path, toy.REFERENCE)
     done = grade(tmp_path, "repro", "lab01", "secret", course=course)
-    assert done.returncode == 2 and "its inputs are not given away. Visible ones: plain, draws." in done.stderr
+    assert done.returncode == 2 and "its inputs are not given away. Visible ones of its task: plain" in done.stderr
     done = grade(tmp_path, "repro", "lab01", "nonsense", course=course)
     assert done.returncode == 2 and "has no check 'nonsense'" in done.stderr
     assert not list(tmp_path.glob("repro*"))
