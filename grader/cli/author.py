@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from grader import outputs
 from grader.cli.student import course_option, open_course, refuse_broken_code
 from grader.cli.written import write_asked
 from grader.errors import UsageError
+from grader.text import clean_line
 
 if TYPE_CHECKING:
     from grader.authoring.audit import LabAudit
@@ -143,26 +145,32 @@ def new_command(lab_id: str, title: str | None, course_dir: str | None) -> None:
 @click.option(
     "--updates",
     metavar="WHERE",
-    default="",
-    help="Where newer editions will lie: a folder, which `grade` looks into, or an address, which it tells.",
+    help="Where newer editions will lie: a folder, which `grade` looks into, or an address, which it tells. Default: "
+    'as in the last release; "" for nowhere.',
 )
 @course_option
 def release_command(
-    target: Path, wheels: Path | None, repository: Path | None, updates: str, course_dir: str | None
+    target: Path, wheels: Path | None, repository: Path | None, updates: str | None, course_dir: str | None
 ) -> None:
     """Build the student edition into DIR: no reference, no hidden check, no edit; answers are recorded.
 
-    What was recorded is kept in .grade/release; a second release records the labs that have changed.
+    What was recorded is kept in .grade/release, and where newer editions will lie; a second release records the labs
+    that have changed.
     """
     from grader.authoring.release import release
     from grader.cli import desk
 
     course = open_course(course_dir)
     refuse_broken_code(course)
+    kept = desk.folder("release")
+    last = kept / "updates"
+    if updates is None:
+        updates = last.read_text(encoding="utf-8", errors="replace") if last.is_file() else ""
+        if updates:
+            click.echo(f"note: newer editions will lie where the last release said: {clean_line(updates)}", err=True)
     with _steps() as tell:
-        released = release(
-            course, target, tell, wheels=wheels, repository=repository, updates=updates, kept=desk.folder("release")
-        )
+        released = release(course, target, tell, wheels=wheels, repository=repository, updates=updates, kept=kept)
+    outputs.write(last, updates)
     labs = ", ".join(released.labs)
     click.echo(f"Wrote the student edition of {labs} to {target} ({_size(target)}).")
     for path in released.wheels:
