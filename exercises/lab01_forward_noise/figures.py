@@ -106,7 +106,7 @@ def two_clocks(play) -> Chart:
         "log-SNR",
         series,
         caption="log-SNR over t: the two schedules mean different levels by the same timestep.",
-        alt="Two falling curves of log-SNR; that of Stable Diffusion lies higher from the middle on.",
+        alt="Two falling curves of log-SNR; that of Stable Diffusion begins lower and lies higher from t = 100 on.",
     )
 
 

@@ -35,12 +35,18 @@ def comparable(yours: Any, reference: Any) -> bool:
     return getattr(yours, "array", None) is not None and yours.shape == reference.shape
 
 
-def drawn(yours: Any, reference: Any, *above: tuple[str, Any]) -> list[tuple[str, Any]]:
+def shades(values: np.ndarray, highest: float = 1.0) -> np.ndarray:
+    """Round to 32 shades on either side of 0, which nobody sees: a record has no room for all pictures otherwise."""
+    return np.round(values / highest * 32) / 32 * highest
+
+
+def drawn(yours: Any, reference: Any, *above: tuple[str, Any], highest: float = 1.0) -> list[tuple[str, Any]]:
     """Return the rows of a grid: what is given, the reference's pictures, yours and the difference."""
-    rows = [*above, ("reference", to_images(reference.array))]
+    rows = [*above, ("reference", to_images(shades(reference.array)))]
     if comparable(yours, reference):
-        rows.append(("yours", to_images(yours.array)))
-        rows.append(("|difference|, 0 to 1", error_images(yours.array, reference.array, 1.0)))
+        apart = shades(yours.array - reference.array, highest)
+        rows.append(("yours", to_images(shades(yours.array))))
+        rows.append((f"|difference|, 0 to {highest:g}", error_images(apart, np.zeros_like(apart), highest)))
     return rows
 
 
@@ -59,7 +65,7 @@ def weights_by_depth(play) -> Chart:
     return Chart(
         title="What counts at which depth",
         caption="The factor of each residual, 0 after conv_in, 12 of the mid block. In guess mode it rises in equal "
-        "ratios: a straight line here. In equal steps the shallow layers would count far more.",
+        "ratios: a straight line here. In equal steps the layers between would count up to nearly twice as much.",
         alt="A straight line from 0.1 to 1 for guess mode, a level line at 1 without, and a bent one for equal steps.",
         x_label="residual",
         y_label="factor",
@@ -90,7 +96,7 @@ def drawn_through_your_unet(play) -> ImageGrid:
         "A residual that goes astray may hardly show: with the mid residual before the mid block only the rims change.",
         alt="Edge maps, and under each a sprite or two that fill its lines.",
         columns=prompts,
-        rows=drawn(yours, reference, ("edge map", to_images(edges * 2 - 1))),
+        rows=drawn(yours, reference, ("edge map", to_images(edges * 2 - 1)), highest=0.25),
     )
 
 
@@ -104,8 +110,8 @@ def windows_that_end(play) -> ImageGrid:
     return ImageGrid(
         title="When control counts",
         caption=f"“{scenes.captions(one)[0]}” under one edge map, {STEPS} steps, in the windows that your function "
-        "says. On this small stack the later half of the loop decides: a ring whose control ends early leaves its "
-        "edges, and one whose control begins at 0.3 lies on them.",
+        "says. On this small stack the later half of the loop decides: in the reference's row a ring whose control "
+        "ends early leaves its edges, and one whose control begins at 0.3 lies on them.",
         alt="The same ring six times: on its edges with the whole window and the late ones, elsewhere with early ones.",
         columns=[f"{start:g} to {end:g}" for start, end in windows],
         rows=drawn(yours, reference, ("edge map", to_images(np.repeat(edge_maps(one), 6, axis=0) * 2 - 1))),
@@ -132,8 +138,8 @@ def two_maps_together(play) -> ImageGrid:
     return ImageGrid(
         title="One map, the other, both",
         caption=f"“{scenes.captions(pair)[0]}”, with an edge map for each sprite and a ControlNet for each map, joined "
-        "by your function. With one map alone the other sprite withers; at twice the scale of the training a colour "
-        "goes wrong.",
+        "by your function. In the reference's row the other sprite withers where one map is alone, and at twice the "
+        "scale of the training a colour goes wrong.",
         alt="A yellow triangle and a green square: one of them under one map, both under both, a red triangle at 2.",
         columns=["first", "second", "both", "both, 0.5", "both, 2"],
         rows=drawn(yours, reference, ("edge maps", to_images(np.concatenate(shown) * 2 - 1))),
@@ -158,7 +164,7 @@ def from_edges_to_sprites(play) -> ImageGrid:
     return ImageGrid(
         title="From edges to sprites",
         caption=f"Your loop with the trained stack and its ControlNet: {STEPS} DDIM steps, guidance 3, scale 1. The "
-        "prompt says what, the edge map where.",
+        "prompt says what, the edge map where. The row without control is the reference's.",
         alt="Edge maps; scenes drawn without them, which lie elsewhere; and scenes that lie on their edges.",
         columns=scenes.captions(SHOWN),
         rows=rows,
@@ -169,18 +175,20 @@ def from_edges_to_sprites(play) -> ImageGrid:
 def strength_is_no_quality(play) -> ImageGrid:
     """One scene at scales from 0 to 4, with guess mode below."""
     one, scales = SHOWN[:1], [0.0, 0.25, 0.5, 1.0, 2.0, 4.0]
-    rows: list[tuple[str, Any]] = []
+    edges = np.repeat(edge_maps(one), len(scales), axis=0)
+    rows: list[tuple[str, Any]] = [("edge map", to_images(edges * 2 - 1))]
     for label, guess in (("plain", False), ("guess mode", True)):
         yours, reference = loop(play, one, scales, guess)
-        rows.append((f"{label}, reference", to_images(reference.array)))
+        rows.append((f"{label}, reference", to_images(shades(reference.array))))
         if comparable(yours, reference):
-            rows.append((f"{label}, yours", to_images(yours.array)))
+            rows.append((f"{label}, yours", to_images(shades(yours.array))))
     return ImageGrid(
         title="Strength is no quality",
         caption=f"“{scenes.captions(one)[0]}” under one edge map, at several conditioning scales. At 0 the prompt is "
-        "alone; from 0.25 on the crosses lie on their edges; far above the 1 of the training they are blunt and "
-        "their colours run. In guess mode guidance amplifies the structure too, and the prompt's blue is lost.",
-        alt="Two crosses six times: away from their edges at scale 0, on them from 0.25, misshapen at 4.",
+        "alone; from 0.25 on the reference's crosses lie on their edges, to a pixel; at 4, far above the 1 of the "
+        "training, they are blunt and their colours run. In guess mode guidance amplifies the structure too, and at "
+        "4 the prompt's blue is lost.",
+        alt="An edge map, and two crosses six times: away from it at scale 0, on it from 0.25, misshapen at 4.",
         columns=[f"scale {scale:g}" for scale in scales],
         rows=rows,
     )
@@ -194,7 +202,7 @@ def a_reference_by_hand(play) -> ImageGrid:
     # Two channels say whether a place lies in the circle; tokens carry the same two, and a colour.
     x = np.stack([cover, 1 - cover, np.zeros_like(cover)], axis=-1).reshape(1, -1, 3)
     text = np.array([[[1, 0, 0.9, -0.8, -0.8], [0, 1, -0.8, -0.8, -0.8]]], dtype=np.float32)
-    picture = np.array([[[1, 0, -0.3, 0.2, 1.6], [0, 1, 0, 0, 0], [0, 1, 0.2, 0.2, 0.2]]], dtype=np.float32)
+    picture = np.array([[[1, 0, 0, 0.2, 1.6], [0, 1, 0, 0, 0], [0, 1, 0.2, 0.2, 0.2]]], dtype=np.float32)
     place = np.zeros((3, 5), dtype=np.float32)
     place[0, 0] = place[1, 1] = 1
     colour = np.eye(3, 5, 2, dtype=np.float32)
@@ -222,9 +230,9 @@ def a_reference_by_hand(play) -> ImageGrid:
     return ImageGrid(
         title="A reference beside the text",
         caption="A sketch with weights made by hand, for no IP-Adapter was trained: the text's tokens paint a red "
-        "circle, the reference's tokens add blue to it. Decoupled, the red stays what it was at every scale; in one "
-        "softmax it fades as the blue comes.",
-        alt="A red circle that turns to violet as the scale grows from 0 to 1.",
+        "circle, the reference's tokens add blue to it. Decoupled, the red stays what it was at every scale. In one "
+        "softmax the tokens share the weight, and the circle is pale even at scale 0.",
+        alt="A red circle that turns to magenta as the scale grows from 0 to 1.",
         columns=[f"scale {scale:g}" for scale in scales],
         rows=rows,
     )

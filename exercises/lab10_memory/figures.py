@@ -27,10 +27,12 @@ def over_operations(timeline: Any, unit: int) -> Points:
     return [(float(percent), most) for percent, most in sorted(highest.items())]
 
 
-def timeline_series(yours: Any, reference: Any, key: str, others: str, unit: int) -> list[tuple[str, Any, Points]]:
+def timeline_series(
+    yours: Any, reference: Any, key: str, others: str, unit: int, plain: str = "all at once"
+) -> list[tuple[str, Any, Points]]:
     """Return the lines of a memory timeline: the plain way, the reference's, and yours where there is one."""
     series: list[tuple[str, Any, Points]] = [
-        ("all at once", "other", over_operations(reference[others], unit)),
+        (plain, "other", over_operations(reference[others], unit)),
         ("reference", "reference", over_operations(reference[key], unit)),
     ]
     if entry(yours, key):
@@ -85,7 +87,7 @@ def memory_timeline(play) -> Chart:
 @figure("online_softmax_attention")
 def online_timeline(play) -> Chart:
     """Draw the bytes alive while keys pass by in chunks, with the bound."""
-    heads, n, m, d, chunk = 2, 32, 1024, 16, 32
+    heads, n, m, d, chunk = 2, 32, 1024, 16, 128
     q, k, v = randn(31, 1, heads, n, d), randn(32, 1, heads, m, d), randn(33, 1, heads, m, d)
     given = {"function": "online_softmax_attention", "q": q, "k": k, "v": v, "chunk": chunk}
     yours, reference = play.scenario("timelines", **given)
@@ -93,9 +95,9 @@ def online_timeline(play) -> Chart:
     return Chart(
         title="Bytes alive while keys pass by",
         caption=(
-            f"{heads} heads, {n} queries and {m} keys, {chunk} at a time. The floor are the three running values; each "
-            "tooth is a block of queries × chunk scores. Twice the keys are twice the teeth, no higher. Inputs are not "
-            "counted."
+            f"{heads} heads, {n} queries and {m} keys, {chunk} at a time. In the reference each pair of teeth is one "
+            "chunk, of at most four blocks of queries × chunk scores. The floor is the three running values, and two "
+            "blocks that names still hold. Twice the keys are twice the teeth, no higher. Inputs are not counted."
         ),
         alt="Memory over the course of the computation: a tall peak for all scores at once, a row of equal low teeth.",
         x_label="operations done (%)",
@@ -109,14 +111,18 @@ def online_timeline(play) -> Chart:
 def slicing_timeline(play) -> Chart:
     """Draw the bytes alive while four images are decoded."""
     yours, reference = play.scenario("decoding_timelines", z=randn(41, 4, 4, 8, 8), f=8, width=16, seed=1)
+    pictures = 4 * 4 * 3 * 64 * 64
+    one = max(bytes_ for _, bytes_ in reference["full"]) / 4
     return Chart(
         title="Four images, one at a time",
         caption="A small decoder with 16 channels at full size. All at once, the maps of four images live together; in "
-        "slices those of one, on top of the pictures that are done already. Weights and latents are not counted.",
+        "slices those of one, on top of the pictures that are done already: a quarter, and the pictures. Weights and "
+        "latents are not counted.",
         alt="Memory over the course of decoding: one high peak for the batch, four low ones for slices.",
         x_label="operations done (%)",
         y_label="MiB alive",
         series=timeline_series(yours, reference, "sliced", "full", MIB),
+        limits=[("a quarter of all at once + the pictures", (one + pictures) / MIB)],
     )
 
 
@@ -135,7 +141,10 @@ def in_levels(picture: np.ndarray, highest: float) -> np.ndarray:
 
 @figure("tiled_decode")
 def seams_and_their_repair(play) -> ImageGrid:
-    """Draw a large picture through the trained VAE: whole, in tiles that touch, in blended tiles, and the errors."""
+    """Draw a large picture through the trained VAE: whole, in tiles that touch, in blended tiles, and the errors.
+
+    Two columns, for then there is room for the pictures in their own size: drawn smaller, they would lose their seams.
+    """
     picture = array(wall(4, 3).astype(np.float32))
     yours, reference = play.scenario("seams", stack=stack(), picture=picture, tile=16, overlap=0.25)
     whole = reference["whole"].array
@@ -151,15 +160,12 @@ def seams_and_their_repair(play) -> ImageGrid:
     return ImageGrid(
         title="Seams, and their repair",
         caption="Sprites on 96×128 pixels, encoded and decoded by the small trained VAE: as a whole, in tiles of 16×16 "
-        "latents that merely touch, and in overlapping tiles that are blended. Below, how far each is from the whole. "
-        "Tiles that touch cut sprites in two, and lose those that lie on a corner; blended, what is left are slopes, "
-        "and faint patches that no ramp takes away: a tile's normalisation has seen the tile alone.",
+        "latents that merely touch, and in overlapping tiles that are blended. At the right, how far each is from the "
+        "whole. Tiles that touch cut sprites in two, and lose those that lie on a corner; blended, what is left are "
+        "slopes, and faint patches that no ramp takes away: a tile's normalisation has seen the tile alone.",
         alt="A wall of sprites decoded in four ways, and black pictures with lines where tiles meet.",
-        columns=[label for label, _ in shown],
-        rows=[
-            ("decoded", [to_images(in_levels(one, 1.0))[0] for _, one in shown]),
-            ("|difference from the whole|, 0 to 0.5", [seam(one) for _, one in shown]),
-        ],
+        columns=["decoded", "|difference from the whole|, 0 to 0.5"],
+        rows=[(label, [to_images(in_levels(one, 1.0))[0], seam(one)]) for label, one in shown],
     )
 
 
@@ -191,13 +197,14 @@ def gantt_of_the_moves(play) -> Chart:
             series.append((f"{name}, yours", "yours", points))
     return Chart(
         title="Who is on the GPU",
-        caption="An image-to-image run: decoder (as an encoder), text encoder, six steps of the denoiser, decoder. "
-        "From bottom to top text encoder, denoiser and decoder; a line is raised while its component is on the GPU, "
-        "and every edge is its weight over the bus. Two raised at the same time are the peak of a larger GPU; an edge "
+        caption="An image-to-image run: the VAE encodes, the text encoder runs, the denoiser takes six steps, the VAE "
+        "decodes. A line is raised while its component is on the GPU, and at every edge its weights cross the bus. "
+        "Yours is drawn a little higher. Where two are raised at the same time, the GPU has to hold both; an edge "
         "between the denoiser's steps is paid at every step.",
-        alt="Three lines, one above the other, each raised while a component is on the GPU; never two at a time.",
+        alt="Three lines, one above the other, each raised while a component is on the GPU; the reference never raises "
+        "two at a time.",
         x_label="moves and calls, one after the other",
-        y_label="component",
+        y_label="0 text_encoder, 1 unet (the denoiser), 2 vae",
         series=series,
     )
 
@@ -207,16 +214,18 @@ def training_timeline(play) -> Chart:
     """Draw the bytes alive in forward and backward, with and without checkpoints."""
     given = {"x": randn(51, 256, 8), "cond": randn(52, 1, 8), "seg": 3, "depth": 12, "seed": 2, "hidden": 48}
     yours, reference = play.scenario("training_timelines", **given)
+    gradients, border, block = 4 * 12 * (3 * 8 * 48 + 2 * 48 + 8), 4 * 256 * 8, 4 * 256 * (8 + 48)
     return Chart(
         title="Activations of twelve blocks",
-        caption="Forward and backward through twelve blocks, plainly and in segments of three. Plainly, activations "
-        "pile up to the middle and are used up. In segments only the borders pile up; then each segment is run "
-        "once more, a tooth for each. The line is longer in work: both are stretched over the same axis. Parameters "
-        "are not counted, their gradients are.",
+        caption="Forward and backward through twelve blocks, without checkpoints and in segments of three. Without, "
+        "activations pile up all the way forward, and are used up on the way back, which is longer. In segments only "
+        "the borders pile up; then each segment is run once more, a tooth for each. That is more work, but both lines "
+        "are stretched over the same axis. Parameters are not counted, their gradients are.",
         alt="Memory over the course of training: one mountain without checkpoints, a saw with four teeth with them.",
         x_label="operations done (%)",
         y_label="KiB alive",
-        series=timeline_series(yours, reference, "checkpointed", "plain", KIB),
+        series=timeline_series(yours, reference, "checkpointed", "plain", KIB, plain="no checkpoints"),
+        limits=[("bound: gradients + 4 borders + 6 blocks", (gradients + 4 * border + 6 * block) / KIB)],
     )
 
 
@@ -246,7 +255,7 @@ def error_over_size(play) -> Chart:
         title="How far activations may grow",
         caption="The largest error of the normalised values, against float64, for float16 activations of deviation "
         "2⁻⁶ to 2¹³. In float32 inside it is one rounding, whatever their size. Squared in float16, it jumps where "
-        "squares pass 65504, between 2⁷ and 2⁸; what is not finite is drawn at 10.",
+        "the largest squares pass 65504, between 2⁶ and 2⁷; what is not finite is drawn at 10.",
         alt="A flat line near a thousandth.",
         x_label="log₂ of the activations' size",
         y_label="largest error",
@@ -319,9 +328,9 @@ def psnr_over_size(play) -> Chart:
     return Chart(
         title="Digits and range",
         caption="PSNR of a small pointwise model against float32, for inputs from 2⁻¹² to 2¹⁸. float16 has three more "
-        "bits, and nothing left where its range ends; bfloat16 is 18 dB lower and does not care. What is not finite is "
-        "drawn at 0.",
-        alt="Two flat lines, the higher of which falls to zero at the right.",
+        "bits, and nothing left where its range ends; bfloat16 is some 17 dB lower and does not care. What is not "
+        "finite is drawn at 0.",
+        alt="Two lines that rise a little and stay flat; the higher one falls to zero at the right.",
         x_label="log₂ of the input's size",
         y_label="PSNR (dB)",
         series=series,
@@ -357,8 +366,8 @@ def error_over_work(play) -> Chart:
     return Chart(
         title="What is left out has a price",
         caption="Eight random blocks over thirty steps, which change fast at first and slowly at the end; one point "
-        "for each of nine thresholds. Everything computed is no error; each block that is left out costs some, and the "
-        "curve says how much. A rule that compares with the wrong step lies above it.",
+        "for each of nine thresholds, some of which coincide. Everything computed is no error; each block that is "
+        "left out costs some, and the curve says how much. A rule that compares with the wrong step lies above it.",
         alt="A falling curve: the relative error over the share of blocks that was run, down to zero at 100 %.",
         x_label="blocks run (%)",
         y_label="relative error",
