@@ -79,7 +79,7 @@ def dit_block(student, *, x, c, w, seed):
 def dit_block_gradients(student, *, seed, leaves):
     """Return the gradients of a tenth of the block's answer in x, c and the modulation's weight and bias.
 
-    Sums of many terms that nearly cancel are rounded by their terms: a tenth keeps that below what small numbers may miss.
+    Terms that nearly cancel leave their own roundings, which in a tenth stay below what small numbers may miss.
     """
 
     class Block:
