@@ -363,7 +363,7 @@ def test_another_base_of_a_unet(compare, draw):
 def test_a_step_of_training_a_unet(compare, draw):
     """After a step of SGD through a whole UNet, exactly A and B of every adapter have moved."""
     targets = [*ATTENTION, "ff.net.2", "proj_out"]
-    train(compare.play, draw, unet(draw, 4, 6), (2, 4, 4, 6), targets=targets, rank=2, alpha=6.0, lr=0.3)
+    train(compare.play, draw, unet(draw, 4, 6), (2, 4, 4, 6), targets=targets, rank=2, alpha=6.0, lr=0.06)
 
 
 @check("inject_lora", weight=4)
