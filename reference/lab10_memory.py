@@ -112,7 +112,7 @@ def tiled_decode(
     def blended(before: torch.Tensor, x: torch.Tensor, axis: int) -> torch.Tensor:
         """Lead from the last rows (columns) of the tile before to x: weights 0, 1/n, … (n − 1)/n for x."""
         n = min(blend, x.shape[axis])
-        weight = (torch.arange(n) / n).reshape([-1, 1][: 4 - axis])
+        weight = (torch.arange(n, device=x.device) / n).reshape([-1, 1][: 4 - axis])
         seam = before.narrow(axis, before.shape[axis] - n, n) * (1 - weight) + x.narrow(axis, 0, n) * weight
         return torch.cat([seam.to(x.dtype), x.narrow(axis, n, x.shape[axis] - n)], dim=axis)
 

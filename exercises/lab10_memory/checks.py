@@ -427,8 +427,9 @@ def test_memory_of_tiles(compare, draw):
 
 @check("tiled_decode", weight=2)
 def test_tiles_that_share_half(compare, draw):
-    """Half of each tile may be shared, also with a last tile that lies in the one before."""
+    """Half of each tile may be shared, also with a last tile that lies in the one before, or tiles one latent apart."""
     play_tiled(compare.play, draw, (1, 3, 13, 9), 4, 0.5, 3)
+    play_tiled(compare.play, draw, (1, 4, 3, 4), 2, 0.5, 2)
 
 
 @check("tiled_decode", weight=2)

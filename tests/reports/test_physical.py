@@ -1,7 +1,7 @@
-"""The physical peak: right and wrong attention on a GPU that is the meter in disguise; and what is said where none is.
+"""The physical peak: right and wrong code on a GPU that is torch's meta device; and what is said where none is.
 
-No machine of ours has a GPU. The pretended one lets tensors be where they are, and takes the meter's count for its
-allocator's, so what it cannot show is how CUDA itself behaves.
+No machine of ours has a GPU. The pretended one refuses tensors of the CPU beside its own, as a GPU does, and takes the
+meter's count for its allocator's. What it cannot show is how CUDA itself behaves.
 """
 
 import contextlib
@@ -34,12 +34,7 @@ def reset():
 def most():
     return (3 << 20) + meters[-1].peak
 to = torch.Tensor.to
-def moved(self, *a, **k):
-    if a != ("cuda",):
-        return to(self, *a, **k)
-    self.there = True
-    return self
-torch.Tensor.to = moved
+torch.Tensor.to = lambda self, *a, **k: to(self, *(("meta",) if a == ("cuda",) else a), **k)
 torch.cuda.is_available = lambda: True
 torch.cuda.get_device_name = lambda: "Pretended\\x1b GPU"
 torch.cuda.synchronize = lambda: None
@@ -94,9 +89,7 @@ def test_the_most_beside_the_inputs_is_told(gpu, tmp_path):
 
 def test_a_scenario_is_given_its_tensors_there_however_deep_they_lie(gpu, tmp_path):
     call = scenario_call("twice", {"q": NUMBERS, "given": {"all": [NUMBERS]}})
-    _, line = lines(
-        tmp_path, "def f(x, q):\n    return (x + q).sum() if x.there and q.there else 0\n", check=asked(call)
-    )
+    _, line = lines(tmp_path, "def f(x, q):\n    return (x + q).sum()\n", check=asked(call))
     assert line.startswith("  check: 1.00 MiB")
 
 
@@ -152,6 +145,7 @@ def test_what_is_not_held_to_little_memory_is_not_measured(tmp_path):
 
 
 ATTENTION = ("lab10", "--task", "query_chunked_attention", "--device", "cuda")
+HELD = ("query_chunked_attention", "online_softmax_attention", "tiled_decode", "checkpointed_forward")
 
 
 def test_where_no_gpu_is_it_is_said_after_the_verdict(tmp_path):
@@ -165,13 +159,16 @@ def test_where_no_gpu_is_it_is_said_after_the_verdict(tmp_path):
     assert done.returncode == 2 and "runs your file without isolation" in done.stderr
 
 
-def test_only_what_visible_checks_ask_is_asked_on_the_gpu(gpu, tmp_path):
+def test_only_what_visible_checks_ask_is_asked_on_the_gpu_and_the_reference_answers(gpu, tmp_path):
     (tmp_path / "lab10.py").write_text((toy.ROOT / "reference" / "lab10_memory.py").read_text())
-    done = toy.grade(tmp_path, *ATTENTION, "-q", course=toy.ROOT, CUDA_VISIBLE_DEVICES="")
+    tasks = [word for task in HELD for word in ("--task", task)]
+    done = toy.grade(tmp_path, "lab10", *tasks, "--device", "cuda", "-q", course=toy.ROOT, CUDA_VISIBLE_DEVICES="")
     assert done.returncode == 0 and "Physical peak" not in done.stdout
-    head, line = done.stderr.splitlines()[-2:]
+    head, *said = done.stderr.splitlines()[-5:]
     assert head.startswith("Physical peak on Pretended")
-    assert line.startswith("  lab10/query_chunked_attention.long_sequence: 0.")
+    peaks = dict(line.strip().split(": ", 1) for line in said)
+    assert [check.split(".")[0] for check in peaks] == [f"lab10/{task}" for task in HELD]
+    assert all(0.1 < float(peak.split(" MiB (")[0]) < 8 for peak in peaks.values()), peaks
 
 
 def listened(source):
