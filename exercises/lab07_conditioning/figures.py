@@ -1,15 +1,18 @@
 """Pictures of lab 07, drawn in the judge from answers of public calls."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from fixtures.minisd import stack
-from grader.kit import Chart, ImageGrid, arange, array, beside, figure, randn, tensor, to_images
+from grader.kit import Chart, ImageGrid, arange, array, beside, error_images, figure, randn, tensor, to_images
 
 PROMPTS = ("a red circle", "a green triangle", "a blue ring", "a yellow square")
 SEED = 7
 SIDES = [256, 384, 512, 768, 1024, 1536, 2048]
+
+ALT = "In the reference's row a red circle, a green triangle, a blue ring and a yellow square."
 
 Points = list[tuple[float, float]]
 
@@ -20,11 +23,13 @@ def grey(values: np.ndarray, size: int = 32) -> np.ndarray:
     return shown.repeat(size // shown.shape[2], axis=2).repeat(size // shown.shape[3], axis=3)
 
 
-def maps(label: str, yours: Any, reference: Any, size: int = 32) -> list[tuple[str, Any]]:
-    """Return the rows of maps (N, h, w): the reference's and, where it has its shape, the student's."""
-    rows = [(f"{label}reference", to_images(grey(reference.array, size)))]
+def maps(yours: Any, reference: Any, turn: Callable[[np.ndarray], np.ndarray]) -> list[tuple[str, Any]]:
+    """Return the rows of answers, made maps (N, h, w) by `turn`: the reference's and, where it fits, the student's."""
+    theirs = grey(turn(reference.array))
+    rows = [("reference", to_images(theirs))]
     if getattr(yours, "array", None) is not None and yours.shape == reference.shape:
-        rows.append((f"{label}yours", to_images(grey(yours.array, size))))
+        mine = grey(turn(yours.array))
+        rows += [("yours", to_images(mine)), ("|error|, 0 to 1", error_images(mine, theirs, 1.0))]
     return rows
 
 
@@ -39,17 +44,13 @@ def drawn(play: Any, scenario: str) -> list[tuple[str, Any]]:
 def the_embedding_of_time(play) -> ImageGrid:
     """The embedding as a picture: timesteps downwards, channels across."""
     yours, reference = play.call("timestep_embedding", arange(0, 1024) * 1.0, 32, True, 0.0)
-    shown = [reference.array[::32][None]]
-    rows = [("reference", to_images(grey(shown[0])))]
-    if getattr(yours, "array", None) is not None and yours.shape == reference.shape:
-        rows.append(("yours", to_images(grey(yours.array[::32][None]))))
     return ImageGrid(
         title="Time as sines and cosines",
         caption="The embeddings of t = 0, 32, … 992 (downwards), 32 channels: cosines left, sines right, fast "
         "ones first. At t = 0, the first line, cosines are white and sines grey.",
-        alt="Two blocks of stripes that become slower from left to right.",
+        alt="In the reference's picture two blocks of stripes that become slower from left to right.",
         columns=["t down, channels across"],
-        rows=rows,
+        rows=maps(yours, reference, lambda table: table[::32][None]),
     )
 
 
@@ -61,8 +62,7 @@ def drawn_with_your_time(play) -> ImageGrid:
         caption="The course's small model draws four prompts; its time embedding is yours. Weights were trained "
         "with one order of the halves and one set of frequencies: with others the model does not know how noisy "
         "its input is.",
-        alt="A red circle, a green triangle, a blue ring and a yellow square, by the reference's embedding and by "
-        "yours.",
+        alt=ALT,
         columns=list(PROMPTS),
         rows=drawn(play, "drawn_with_time"),
     )
@@ -73,10 +73,9 @@ def drawn_with_your_attention(play) -> ImageGrid:
     """A trained UNet draws, reading the prompt by the student's function."""
     return ImageGrid(
         title="Drawn with your cross-attention",
-        caption="The course's small model draws four prompts; each of its cross-attentions is yours. Where the "
-        "prompt is read wrongly, something is drawn, and not what was asked for.",
-        alt="A red circle, a green triangle, a blue ring and a yellow square, by the reference's attention and by "
-        "yours.",
+        caption="The course's small model draws four prompts; each of its cross-attentions is yours. Small "
+        "mistakes move outlines. Where the prompt is not read, something is drawn, and not what was asked for.",
+        alt=ALT,
         columns=list(PROMPTS),
         rows=drawn(play, "drawn_with_attention"),
     )
@@ -87,16 +86,14 @@ def numbered_patches(play) -> ImageGrid:
     """A ramp that is cut into tokens and laid out token by token."""
     ramp = np.linspace(-1, 1, 8 * 16, dtype=np.float32).reshape(1, 1, 8, 16)
     yours, reference = play.call("patchify", array(ramp), 4)
-    rows = [("reference", to_images(grey(reference.array.reshape(8, 4, 4))))]
-    if getattr(yours, "array", None) is not None and yours.shape == reference.shape:
-        rows.append(("yours", to_images(grey(yours.array.reshape(8, 4, 4)))))
     return ImageGrid(
         title="Eight tokens of a ramp",
         caption="A picture of 8 × 16 that brightens from line to line and, slowly, within a line, cut into "
-        "patches of 4. The first four tokens are its upper half. Rows in place of patches look alike all over.",
-        alt="Eight small grey ramps, four dark ones and four bright ones.",
+        "patches of 4. The first four tokens are its upper half. Lines in place of patches make tokens of nearly one "
+        "grey; pixels from far apart make eight tokens that look alike.",
+        alt="In the reference's row eight small grey ramps, four dark ones and four bright ones.",
         columns=[f"token {i}" for i in range(8)],
-        rows=rows,
+        rows=maps(yours, reference, lambda tokens: tokens.reshape(8, 4, 4)),
     )
 
 
@@ -113,8 +110,8 @@ def while_the_gates_open(play) -> Chart:
     return Chart(
         title="While the gates open",
         caption="How far a block moves its tokens (root mean square), while its modulation grows from zero to "
-        "full. At zero the block is the identity: the curve starts at 0.",
-        alt="A curve that starts at zero and rises.",
+        "full. At zero the block has to be the identity: its curve starts at 0.",
+        alt="For the reference a curve that starts at zero and rises.",
         x_label="share of the modulation",
         y_label="change of the tokens",
         series=series,
@@ -131,16 +128,30 @@ def who_is_near(play) -> ImageGrid:
         found = np.stack([unit @ unit[row * 16 + column] for row, column in ((0, 0), (4, 4), (4, 8), (7, 15))])
         return (2 * found - 1).reshape(4, 8, 16)
 
-    rows = [("reference", to_images(grey(alike(reference.array))))]
-    if getattr(yours, "array", None) is not None and yours.shape == reference.shape:
-        rows.append(("yours", to_images(grey(alike(yours.array)))))
     return ImageGrid(
         title="Who is near",
         caption="The likeness (cosine) of one place's embedding to those of all places of a grid of 8 rows and 16 "
-        "columns: a bright spot at the place itself, and a cross along its row and column.",
-        alt="Four pictures with a bright spot in the corner or the middle.",
+        "columns: a bright spot at the place itself, and brighter lines along its row and column. The order of the "
+        "channels does not show here.",
+        alt="In the reference's row four pictures with a bright spot: in the upper left corner, left of the middle, in "
+        "the middle, in the lower right corner.",
         columns=["upper left", "row 4, column 4", "row 4, column 8", "lower right"],
-        rows=rows,
+        rows=maps(yours, reference, alike),
+    )
+
+
+@figure("sincos_2d")
+def four_channels(play) -> ImageGrid:
+    """Four of the embedding's channels, each over the grid of places."""
+    yours, reference = play.call("sincos_2d", 64, 8, 16, 16, 1.0)
+    shown = [1, 17, 33, 49]
+    return ImageGrid(
+        title="What stands in which channel",
+        caption="Four of 64 channels over the same grid: sine and cosine of the column, then sine and cosine of the "
+        "row. In the reference's row the first two change from left to right, the last two from top to bottom.",
+        alt="In the reference's row two pictures of upright stripes and two of level ones.",
+        columns=[f"channel {channel}" for channel in shown],
+        rows=maps(yours, reference, lambda table: table[:, shown].T.reshape(4, 8, 16)),
     )
 
 
@@ -153,10 +164,11 @@ def scores_before_and_after_a_shift(play) -> ImageGrid:
     return ImageGrid(
         title="Scores know distances alone",
         caption="Scores of 16 queries and 16 keys on a grid of 2 × 8, with positions as they are, and all moved "
-        "by 5 rows and 11 columns. Turned rightly, both pictures are one.",
-        alt="Two equal patterns of grey squares.",
+        "by 5 rows and 11 columns. Turned rightly, both pictures are one, and the same as the reference's: some wrong "
+        "angles, too, know distances alone.",
+        alt="In the reference's row two equal patterns of grey squares.",
         columns=["as they are", "all moved"],
-        rows=maps("", yours, reference),
+        rows=maps(yours, reference, lambda scores: scores),
     )
 
 
@@ -173,15 +185,17 @@ def scores_over_the_side(play) -> Chart:
             found = yours.get("score_bytes") if isinstance(yours, dict) else None
             if isinstance(found, int) and not isinstance(found, bool) and found > 0:
                 mine.append((float(side), float(found)))
-        series.append((f"patches of {patch}", "reference", theirs))
+        series.append((f"patches of {patch}, reference", "reference", theirs))
         if len(mine) == len(SIDES):
-            series.append((f"yours, patches of {patch}", "yours", mine))
+            series.append((f"patches of {patch}, yours", "yours", mine))
     return Chart(
         title="What scores cost, by side",
-        caption="Bytes of one layer's scores in half precision: 24 heads, batch 2, 154 tokens of text. Twice the "
-        "side is nearly sixteen times the bytes; half the patch is twice the side.",
-        alt="Two rising lines on a logarithmic axis, patches of 1 sixteen times above patches of 2.",
-        x_label="side of the picture",
+        caption="Bytes of one layer's scores in half precision: 24 heads, batch 2, 154 tokens of text. Half the "
+        "patch costs as much as twice the side. Either is eight times the bytes for the smallest picture here, where "
+        "much of the sequence is text, and nearly sixteen times for the largest.",
+        alt="For the reference two rising lines on a logarithmic axis, patches of 1 eight to sixteen times above "
+        "patches of 2.",
+        x_label="side of the picture in pixels",
         y_label="bytes",
         series=series,
         log_y=True,
@@ -194,7 +208,7 @@ def drawn_with_your_resnets(play) -> ImageGrid:
     return ImageGrid(
         title="Drawn with your ResNet block",
         caption="The course's small model draws four prompts; each of its ResNet blocks is yours.",
-        alt="A red circle, a green triangle, a blue ring and a yellow square, by the reference's blocks and by yours.",
+        alt=ALT,
         columns=list(PROMPTS),
         rows=drawn(play, "drawn_with_resnets"),
     )
@@ -207,7 +221,7 @@ def drawn_on_your_way(play) -> ImageGrid:
         title="Drawn on your way through the UNet",
         caption="The course's small model draws four prompts; its layers are its own, the way through them is yours. A "
         "skip that lies in front of the own input gives every weight another channel, and noise comes out.",
-        alt="A red circle, a green triangle, a blue ring and a yellow square, by the reference's way and by yours.",
+        alt=ALT,
         columns=list(PROMPTS),
         rows=drawn(play, "drawn_with_walk"),
     )

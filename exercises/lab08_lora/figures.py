@@ -59,9 +59,9 @@ def outlined_sprites(play) -> ImageGrid:
     return ImageGrid(
         title="An adapter, injected by you",
         caption="The course's little UNet with an adapter trained on outlined sprites, put in by your code. At "
-        "scale 0 it is the base, at 1 outlined. With α for α/r the scale 0.5 is 2 and pictures fall apart; a wrapper "
-        "that nobody calls leaves all rows as the first.",
-        alt="Four sprites at three scales: filled, then thinner, then mere outlines, by the reference and by you.",
+        "scale 0 it is the base, at 1 outlined. With α for α/r the scale 0.5 is 2 and pictures fall apart; with a "
+        "wrapper that nobody calls all your rows are the base; without the α all of them are outlined.",
+        alt="In the reference's rows four sprites at three scales: filled, then thinner, then mere outlines.",
         columns=list(SHOWN),
         rows=rows,
     )
@@ -86,7 +86,7 @@ def a_file_in_foreign_names(play) -> ImageGrid:
         caption="The adapter of the outlined sprites from a kohya file with α = 4r, read by your code; what finds no "
         "layer under your names has no effect. Filled sprites: names, or αs, were lost. Nothing recognisable: a scale "
         "was applied twice.",
-        alt="Four outlined sprites by the reference's reading of the file, and four by yours.",
+        alt="In the reference's row four outlined sprites.",
         columns=list(SHOWN),
         rows=rows_of("from the file", yours, reference),
     )
@@ -97,21 +97,22 @@ def spectra(play) -> Chart:
     """Singular values of a trained layer, and of what merging the trained adapter adds to it."""
     W = minisd.weights("unet")[f"{LAYER}.weight"].astype(np.float32)
     A, B = (adapter()[f"unet.{LAYER}.lora_{half}.weight"] for half in "AB")
-    yours, reference = play.call("merge", array(W), array(A), array(B), float(RANK))
+    yours, reference = play.call("merge", array(W), array(A), array(B / 2), 2.0 * RANK)  # half of B at twice α/r
     series = [
         ("W", "other", numbered(np.linalg.svd(W, compute_uv=False)[:12])),
-        ("merged − W", "reference", numbered(np.linalg.svd(reference.array - W, compute_uv=False)[:12])),
+        ("merged − W, reference", "reference", numbered(np.linalg.svd(reference.array - W, compute_uv=False)[:12])),
     ]
     if comparable(yours, reference) and np.isfinite(yours.array).all():
-        series.append(("yours − W", "yours", numbered(np.linalg.svd(yours.array - W, compute_uv=False)[:12])))
+        series.append(("merged − W, yours", "yours", numbered(np.linalg.svd(yours.array - W, compute_uv=False)[:12])))
     return Chart(
         title="What an adapter adds has r directions",
         caption="The first twelve singular values of a projection of the course's little UNet, and of what its trained "
-        "adapter of rank 4 adds: four, and then none. A wrong scale moves the whole line; a wrong product has another "
-        "shape.",
-        alt="A slowly falling line for the weight, and one that falls to zero after the fourth value for the change.",
-        x_label="singular value",
-        y_label="size",
+        "adapter of rank 4 adds: four, and then none. Here B is halved and α/r is 2. A wrong scale moves the whole "
+        "line; a wrong product has another shape.",
+        alt="A slowly falling line for the weight, and one that falls to zero after the fourth value for the "
+        "reference's change.",
+        x_label="number of the singular value",
+        y_label="singular value",
         series=series,
     )
 
@@ -119,21 +120,21 @@ def spectra(play) -> Chart:
 @figure("merge_unmerge")
 def what_swapping_leaves(play) -> Chart:
     """How far a weight has drifted after adapters were merged and unmerged, in three precisions."""
-    adapters = [(randn(SEED + i, 8, 96) * 0.1, randn(SEED + 50 + i, 64, 8) * 0.03) for i in range(12)]
+    adapters = [(randn(SEED + i, 8, 96) * 0.1, randn(SEED + 50 + i, 64, 8) * 0.015) for i in range(12)]
     series = []
     for dtype in ("float32", "float16", "bfloat16"):
         W = (randn(SEED, 64, 96) * 0.03).to(dtype)
-        yours, reference = play.scenario("drift", W=W, adapters=adapters, alpha=8.0)
-        series.append((dtype, "reference", numbered(reference)))
+        yours, reference = play.scenario("drift", W=W, adapters=adapters, alpha=16.0)
+        series.append((f"{dtype}, reference", "reference", numbered(reference)))
         if isinstance(yours, list) and all(isinstance(one, float) and np.isfinite(one) and one > 0 for one in yours):
-            series.append((f"your {dtype}", "yours", numbered(yours)))
+            series.append((f"{dtype}, yours", "yours", numbered(yours)))
     return Chart(
         title="Merging and unmerging in turns",
         caption="Root mean square of the change of a weight of deviation 0.03, after so many adapters were merged "
-        "and taken out again. Each rounding stays. Where unmerge is not merge's undoing, the line lies far above.",
-        alt="Three rising lines on a logarithmic axis, bfloat16 above float16 and far above float32.",
+        "and taken out again. Each rounding stays. Where unmerge is not merge's undoing, your lines lie far above.",
+        alt="For the reference three rising lines on a logarithmic axis, bfloat16 above float16 and far above float32.",
         x_label="adapters, one after another",
-        y_label="left over",
+        y_label="root mean square of what is left",
         series=series,
         log_y=True,
     )
@@ -155,18 +156,18 @@ def the_first_steps(play) -> Chart:
     )
     series = []
     for name in ("A", "B"):
-        series.append((f"of {name}", "reference", numbered(sizes(reference, name))))
+        series.append((f"gradient of {name}, reference", "reference", numbered(sizes(reference, name))))
         mine = sizes(yours, name)
         if len(mine) == len(reference):
-            series.append((f"of your {name}", "yours", numbered(mine)))
+            series.append((f"gradient of {name}, yours", "yours", numbered(mine)))
     return Chart(
         title="B learns first",
-        caption="Root mean square of both gradients in the first twelve steps. A's is zero at the first, since B is. "
-        "With both at zero all lines lie on the axis for ever; with both random they start at any height. Which "
+        caption="Root mean square of both gradients in the first twelve steps. A's has to be zero at the first, since "
+        "B is. With both at zero your lines lie on the axis for ever; with both random neither starts at zero. Which "
         "numbers A begins with is free, so that your lines need not lie on the reference's.",
-        alt="The gradient of B starts high; that of A starts at zero and grows.",
+        alt="For the reference the gradient of B starts high and falls; that of A starts at zero and grows at first.",
         x_label="step",
-        y_label="root mean square",
+        y_label="root mean square of the gradient",
         series=series,
     )
 
@@ -200,10 +201,10 @@ def along_a_weight(play) -> Chart:
         series.append(("yours", "yours", mine))
     return Chart(
         title="Weights count as they are",
-        caption="One output of a layer with two adapters, over the second one's weight; the first has 0.8. It is a "
-        "straight line, through zero and beyond one. Normalised weights and mixed matrices bend it, limits cut "
+        caption="One output of a layer with two adapters, over the second one's weight; the first has 0.8. It has to "
+        "be straight from below weight 0 to above weight 1. Normalised weights and mixed matrices bend it, limits cut "
         "it off, a lost sign folds it.",
-        alt="A straight line over weights from -1 to 2.",
+        alt="For the reference a straight falling line over weights from -1 to 2.",
         x_label="weight of the second adapter",
         y_label="output",
         series=series,
@@ -230,10 +231,11 @@ def along_the_rank(play) -> Chart:
     return Chart(
         title="The same α at higher ranks",
         caption="Size of the adapter's part for α = 8 and random A and B. The sum over ranks grows with √r, the scale "
-        "falls with r, so the part falls with √r. Without the division it rises; with √r in its place it stays level.",
-        alt="A falling curve over ranks from 1 to 32.",
+        "falls with r, so the part falls with √r. Without the division it rises; with √r in its place it stays about "
+        "level from rank 2 on.",
+        alt="For the reference a falling curve over ranks from 1 to 32.",
         x_label="rank",
-        y_label="root mean square",
+        y_label="root mean square of the adapter's part",
         series=series,
     )
 
@@ -251,9 +253,9 @@ def lengths_of_the_rows(play) -> Chart:
     return Chart(
         title="m is the length of a row",
         caption="The answers to unit vectors are the columns of the effective weight; shown are its rows' lengths, "
-        "over the magnitudes that they should have. Normalised by anything else, they leave the diagonal.",
-        alt="A straight diagonal line.",
-        x_label="m",
+        "over the magnitudes that they should have. Normalised by anything else, they leave the straight line.",
+        alt="For the reference a straight rising line.",
+        x_label="m, the magnitude asked for",
         y_label="length of the row",
         series=series,
     )
