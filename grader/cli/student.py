@@ -505,8 +505,9 @@ def repro_command(lab_id: str, check_id: str, path: Path, course_dir: str | None
             result = grade(Job(lab, submission, [chosen[0].mark.task]), listening)
     calls = [one.call for one in listening.asked.get(chosen[0].id, [])]
     if not calls:
-        said = [one.message for one in result.checks if one.id == chosen[0].id]
-        raise UsageError(f"{check_id} made no call: {result.problem.message if result.problem else said[0]}")
+        said = next((one.message for one in result.checks if one.id == chosen[0].id), None)
+        why = result.problem.message if result.problem else said or "it asks nothing of your code."
+        raise UsageError(f"{check_id} made no call: {why}")
     name = chosen[0].id.rsplit(".", 1)[-1]
     target = Path.cwd() / f"repro_{lab_id}_{name}.py"
     write_asked(str(target), repro.script(chosen[0].id, chosen[0].title, calls, file, lab.scenarios_path))

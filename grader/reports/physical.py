@@ -18,11 +18,13 @@ from grader.reports.repro import loaded, spelled
 from grader.text import clean_line
 
 WALL_S = 120.0  # for all calls together, the start of CUDA and the first use of every kernel among them
+MOST_TOLD = 64 << 10  # bytes that are read of what the process tells
 MIB = 1 << 20
 
 # What a call brings that stays (kernels, workspaces) is there after the first time, and the second is measured.
 _MEASURING = '''
 import json
+import traceback
 
 
 def on_gpu(value):
@@ -55,11 +57,12 @@ def say(**found):
 
 
 def measure(name, function, given, named):
-    """Tell the peak of one call, or what it raised."""
+    """Tell the peak of one call, or what it raised, and in which line of the student's file."""
     try:
         say(check=name, bytes=peak(function, given, named))
     except Exception as error:
-        say(check=name, raised=f"{type(error).__name__}: {error}")
+        own = [one.lineno for one in traceback.extract_tb(error.__traceback__) if one.filename == student.__file__]
+        say(check=name, raised=f"{type(error).__name__}: {error}", line=own[-1] if own else 0)
 
 
 '''
@@ -99,8 +102,16 @@ def physical_peaks(asked: Mapping[str, Sequence[Asked]], submission: Path, scena
         source = Path(folder) / "measure.py"
         source.write_text(script(held, submission, scenarios), encoding="utf-8")
         ended = _run([sys.executable, str(source), str(told)], submission.parent, Path(folder) / "errors")
-        lines = told.read_text(encoding="utf-8", errors="replace").splitlines() if told.is_file() else []
-    return _said(lines, {check: calls[0].memory_mib or 0 for check, calls in held.items()}, ended)
+        lines = _read(told)
+    limits = {check: calls[0].memory_mib or 0 for check, calls in held.items()}
+    return _said(lines, limits, ended, submission.name)
+
+
+def _read(told: Path) -> list[str]:
+    if not told.is_file():
+        return []
+    with told.open("rb") as file:
+        return file.read(MOST_TOLD).decode("utf-8", "replace").splitlines()
 
 
 def _run(command: Sequence[str], folder: Path, errors: Path) -> str:
@@ -124,7 +135,7 @@ def _run(command: Sequence[str], folder: Path, errors: Path) -> str:
     return f"it ended with {done.returncode}" + "".join(f": {clean_line(line)[:300]}" for line in said[-1:])
 
 
-def _said(lines: Sequence[str], limits: Mapping[str, int], ended: str) -> list[str]:
+def _said(lines: Sequence[str], limits: Mapping[str, int], ended: str, filename: str) -> list[str]:
     """Word what the process has told, none of which can be relied on: the student's code ran in it."""
     device, rows, heard = "", [], set()
     for line in lines:
@@ -133,13 +144,14 @@ def _said(lines: Sequence[str], limits: Mapping[str, int], ended: str) -> list[s
                 return [f"No physical peak: {clean_line(why)}."]
             case {"device": str(name)}:
                 device = clean_line(name)
-            case {"check": str(check), "bytes": int(most)} if check in limits:
+            case {"check": str(check), "bytes": int(most)} if check in limits and most < 1 << 60:
                 heard.add(check)
                 limit = f"on the CPU all that it takes must fit into {limits[check]} MiB"
                 rows.append(f"  {check}: {most / MIB:.2f} MiB ({limit})")
-            case {"check": str(check), "raised": str(error)} if check in limits:
+            case {"check": str(check), "raised": str(error), "line": int(number)} if check in limits:
                 heard.add(check)
-                rows.append(f"  {check}: raised {clean_line(error)[:300]}")
+                where = f" (line {number} of {clean_line(filename)})" if 0 < number < 1 << 30 else ""
+                rows.append(f"  {check}: raised {clean_line(error)[:300]}{where}")
     missing = [f"  {check}: not measured" for check in limits if check not in heard]
     if not device:
         return [f"No physical peak: the process that measures told nothing; {clean_line(ended) or 'it just ended'}."]
@@ -151,5 +163,5 @@ def _said(lines: Sequence[str], limits: Mapping[str, int], ended: str) -> list[s
 def _found(line: str) -> object:
     try:
         return json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None

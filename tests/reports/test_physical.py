@@ -105,7 +105,7 @@ def test_what_goes_wrong_is_a_line_and_the_rest_is_measured(gpu, tmp_path):
     """
     works = asked(function_call("works", (NUMBERS,), {}))
     _, raised, line = lines(tmp_path, source, one=asked(), two=works)
-    assert raised == "  one: raised ValueError: no\\x1b[31m such thing"
+    assert raised == "  one: raised ValueError: no\\x1b[31m such thing (line 4 of lab10.py)"
     assert line.startswith("  two: 0.00 MiB")
     ends = asked(function_call("ends", (NUMBERS,), {}))
     _, raised, missing, why = lines(tmp_path, source, one=asked(), two=ends)
@@ -132,11 +132,24 @@ def test_nobody_believes_what_the_process_says_of_other_checks(gpu, tmp_path):
         def f(x):
             with open(sys.argv[1], "a") as told:
                 told.write('[1]\\n{"check": "lab10/secret", "bytes": 1}\\n')
-                told.write('{"check": "one", "bytes": "<b>"}\\nnot json\\n')
+                told.write('{"check": "one", "bytes": "<b>"}\\nnot json\\n' + "[" * 20_000 + "\\n")
+                told.write('{"check": "one", "bytes": 1' + "0" * 400 + "}\\n")
             return x.sum()
     """
     _, line = lines(tmp_path, source, one=asked())
     assert line.startswith("  one: 0.00 MiB")
+
+
+def test_a_process_that_tells_without_end_is_not_read_to_its_end(gpu, tmp_path):
+    source = """
+        import sys
+        def f(x):
+            with open(sys.argv[1], "a") as told:
+                told.write("x" * 1_000_000 + "\\n")
+            return x.sum()
+    """
+    _, line = lines(tmp_path, source, one=asked())
+    assert line == "  one: not measured"
 
 
 def test_what_is_not_held_to_little_memory_is_not_measured(tmp_path):
