@@ -6,6 +6,7 @@
 import contextlib
 import io
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -690,6 +691,7 @@ def test_a_clone_that_leads_elsewhere_is_read_as_a_plain_folder(tmp_path, hand, 
         (git / branch).unlink()
         (git / branch).symlink_to(theirs / branch)
     elif how == "linked objects":
+        shutil.rmtree(git / "objects" / head[:2], ignore_errors=True)  # names are hashes of the time: some begin alike
         (git / "objects" / head[:2]).symlink_to(theirs / "objects" / head[:2])
     else:
         (git / "commondir").write_text(str(theirs))
