@@ -10,7 +10,8 @@ import ast
 import html
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -35,8 +36,9 @@ class Canary:
         """Collect the secrets."""
         self._course = course
         self._lab = lab
-        self._public = _public(lab)
-        self._secrets = _secret_lines(lab)
+        checks = _checks(lab)
+        self._public = _public(lab, checks)
+        self._secrets = _secret_lines(lab, checks)
 
     def leaks(self, source: str, result: LabResult) -> list[str]:
         """Return, as sentences, what `result` would show to the student who handed in `source` and must not."""
@@ -119,21 +121,21 @@ def _flat(text: str) -> str:
     return " ".join(text.split())
 
 
-def _public(lab: Lab) -> str:
+def _public(lab: Lab, checks: Sequence[_Check]) -> str:
     """Return everything that a student may read anyway."""
     texts = [lab.starter, lab.page, lab.scenarios or "", *(hint for hints in lab.hints.values() for hint in hints)]
     texts += [mistake.says for mistake in lab.misconceptions]
-    texts += [text for text, visible in _checks(lab) if visible]
+    texts += [check.text for check in checks if check.visible]
     return _flat("\n".join(texts))
 
 
-def _secret_lines(lab: Lab) -> list[tuple[str, str]]:
+def _secret_lines(lab: Lab, checks: Sequence[_Check]) -> list[tuple[str, str]]:
     sources = [(lab.reference, "the reference")]
-    sources += [(text, "a hidden check") for text, visible in _checks(lab) if not visible]
+    sources += [(check.text, "a hidden check") for check in checks if not check.visible]
     for mistake in lab.misconceptions:
         for piece in mistake.replacements:
             sources += [(piece.find, "an edit"), (piece.put, "an edit")]
-    titles = {_flat(line) for text, _ in _checks(lab) for line in _sentence(text).splitlines()}
+    titles = {_flat(line) for check in checks for line in check.sentence.splitlines()}
     lines: dict[str, str] = {}
     for text, origin in sources:
         for raw in text.splitlines():
@@ -143,18 +145,22 @@ def _secret_lines(lab: Lab) -> list[tuple[str, str]]:
     return list(lines.items())
 
 
-def _checks(lab: Lab) -> list[tuple[str, bool]]:
-    """Return the source of every check without its decorators, and whether it is visible."""
+@dataclass(frozen=True)
+class _Check:
+    text: str  # its source without the decorators
+    visible: bool
+    sentence: str
+
+
+def _checks(lab: Lab) -> list[_Check]:
+    """Return the lab's checks."""
     source = lab.checks_path.read_text(encoding="utf-8")
+    lines = source.split("\n")
     found = []
     for node in ast.parse(source).body:
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
-            marks = [ast.unparse(mark) for mark in node.decorator_list]
-            found.append((ast.get_source_segment(source, node) or "", any("visible=True" in mark for mark in marks)))
+            # Not ast.get_source_segment: it splits the whole file anew for each check, seconds in all.
+            text = "\n".join(lines[node.lineno - 1 : node.end_lineno])
+            visible = any("visible=True" in ast.unparse(mark) for mark in node.decorator_list)
+            found.append(_Check(text, visible, ast.get_docstring(node) or ""))
     return found
-
-
-def _sentence(check: str) -> str:
-    (node,) = ast.parse(check).body
-    assert isinstance(node, ast.FunctionDef)
-    return ast.get_docstring(node) or ""
