@@ -38,7 +38,8 @@ class Canary:
         self._lab = lab
         checks = _checks(lab)
         self._public = _public(lab, checks)
-        self._secrets = _secret_lines(lab, checks)
+        # The first and the last word may be glued to others.
+        self._secrets = [(line, line.split(" ")[1:-1], origin) for line, origin in _secret_lines(lab, checks)]
 
     def leaks(self, source: str, result: LabResult) -> list[str]:
         """Return, as sentences, what `result` would show to the student who handed in `source` and must not."""
@@ -54,9 +55,8 @@ class Canary:
         known = _flat(source) + self._public
         words = {word for text in flat.values() for word in text.split(" ")}
         found = []
-        for line, origin in self._secrets:
-            # A line stands nowhere if one of its words does not, which is quick to tell.
-            if not words.issuperset(line.split(" ")[1:-1]):  # the first and the last may be glued to others
+        for line, inner, origin in self._secrets:
+            if not words.issuperset(inner):  # a line stands nowhere if one of its words does not: quick to tell
                 continue
             where = [name for name, text in flat.items() if line in text]
             if where and line not in known:

@@ -11,8 +11,9 @@ import multiprocessing.util
 import os
 import signal
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -84,22 +85,36 @@ class Pool:
     """Processes that run trials, each in a sandbox of its own, for one lab after the other. A context manager."""
 
     def __init__(self, root: Path, processes: int) -> None:
-        """Take the course's folder; nothing is started before there is something to run."""
+        """Take the course's folder; no process is started before there is something for it to run."""
         self._root = root
-        self._processes = processes
-        self._executor: ProcessPoolExecutor | None = None
+        self._processes: list[ProcessPoolExecutor | None] = [None] * processes
 
-    def submit(self, lab: Lab, spec: Spec) -> Future[Trial]:
-        """Have a trial run by whoever is free next."""
-        if self._executor is None:
+    def run(self, lab: Lab, specs: Sequence[Spec]) -> Iterator[tuple[Spec, Trial]]:
+        """Run trials, and yield each as soon as it is there."""
+        shares = _Shares(specs)
+        running: dict[Future[Trial], tuple[int, Spec]] = {}
+        idle = list(range(len(self._processes)))
+        while True:
+            for process in idle:
+                spec = shares.next(process)
+                if spec is not None:
+                    running[self._process(process).submit(_run, lab.id, spec)] = process, spec
+            if not running:
+                return
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            ended = [(*running.pop(future), future.result()) for future in done]
+            idle = [process for process, _, _ in ended]
+            yield from ((spec, trial) for _, spec, trial in ended)
+
+    def _process(self, which: int) -> ProcessPoolExecutor:
+        """Return a pool of one process, for what it is given to run is its own."""
+        executor = self._processes[which]
+        if executor is None:
             # spawn: a forked child would share the sandbox's sockets with its siblings.
-            self._executor = ProcessPoolExecutor(
-                self._processes,
-                mp_context=multiprocessing.get_context("spawn"),
-                initializer=_open,
-                initargs=(self._root,),
+            executor = self._processes[which] = ProcessPoolExecutor(
+                1, mp_context=multiprocessing.get_context("spawn"), initializer=_open, initargs=(self._root,)
             )
-        return self._executor.submit(_run, lab.id, spec)
+        return executor
 
     def __enter__(self) -> Self:
         """Return the pool."""
@@ -109,8 +124,37 @@ class Pool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End the processes; their sandboxes end with them."""
-        if self._executor is not None:
-            self._executor.shutdown(cancel_futures=True)
+        started = [executor for executor in self._processes if executor is not None]
+        for executor in started:
+            executor.shutdown(wait=False, cancel_futures=True)
+        for executor in started:
+            executor.shutdown()
+
+
+class _Shares:
+    """Who runs what: a task on one seed is one process's, for it keeps what the reference and its edits answer."""
+
+    def __init__(self, specs: Sequence[Spec]) -> None:
+        """Share out what is to be run; what is worth seeing first stays first."""
+        self._waiting: dict[tuple[str, str | None], deque[Spec]] = {}
+        self._of: dict[int, tuple[str, str | None]] = {}  # process -> the share that it is at
+        for spec in specs:
+            self._waiting.setdefault((spec.seed, spec.task), deque()).append(spec)
+
+    def next(self, process: int) -> Spec | None:
+        """Return what `process` is to run now: of its own share, of one that nobody is at, or helping out."""
+        self._of.pop(process, None)
+        if not self._waiting:
+            return None
+        taken = set(self._of.values())
+        # The first that no other process is at: its own, until that is done, for all before it are taken.
+        free = [share for share in self._waiting if share not in taken]
+        share = free[0] if free else max(self._waiting, key=lambda share: len(self._waiting[share]))
+        self._of[process] = share
+        spec = self._waiting[share].popleft()
+        if not self._waiting[share]:
+            del self._waiting[share]
+        return spec
 
 
 class Journal:
@@ -142,10 +186,8 @@ class Journal:
             self._tidy()
         except OSError as error:
             raise UsageError(f"the audit's journal cannot be kept in {FOLDER}: {error.strerror}.") from None
-        futures = {self._pool.submit(self._lab, spec): spec for spec in specs}
         with self._path.open("a", encoding="utf-8") as journal:
-            for done, future in enumerate(as_completed(futures), 1):
-                spec, trial = futures[future], future.result()
+            for done, (spec, trial) in enumerate(self._pool.run(self._lab, specs), 1):
                 self._known[spec.digest] = trial
                 self.ran += 1
                 journal.write(self._line(spec.digest, trial))

@@ -121,6 +121,8 @@ class Runner:
         self._canary = canaries.Canary(course, lab)
         self._sandbox = sandbox
         self._benches: dict[bool, Bench] = {}
+        self._oracle = LiveOracle(lab, sandbox)  # one for both benches: what it answers is the same for either
+        self._seed: str | None = None
 
     def run(self, spec: Spec) -> Trial:
         """Run one trial; CourseError where it is the grader that fails."""
@@ -144,10 +146,12 @@ class Runner:
     def _bench(self, *, trusted: bool, seed: str) -> Bench:
         if trusted not in self._benches:
             self._benches[trusted] = Bench(self.lab, self._sandbox, seed, TRUSTED_CPU_S if trusted else None)
+            self._benches[trusted].oracle = self._oracle
+        if self._seed != seed:
+            self._oracle.forget()  # twenty seeds' answers are a lot of memory, and none is asked for again
+            self._seed = seed
         bench = self._benches[trusted]
-        if bench.course_seed != seed:
-            bench.course_seed = seed
-            bench.oracle.forget()  # twenty seeds' answers are a lot of memory, and none is asked for again
+        bench.course_seed = seed
         return bench
 
     def _assess(self, bench: Bench, spec: Spec, source: str) -> tuple[LabResult, Examination]:
@@ -198,8 +202,7 @@ class Runner:
         plain = Spec("reference", self.lab.reference, spec.seed, tasks=spec.tasks)
         _, seen = self._assess(bench, plain, plain.source)
         calls = [one.call for task in spec.tasks or () for one in seen.scripts.get(task, [])]
-        assert isinstance(bench.oracle, LiveOracle)  # no student edition is audited
-        found = separate.separate(bench.oracle, spec.source, calls)
+        found = separate.separate(self._oracle, spec.source, calls)
         return Trial(
             kind="search",
             task=spec.task,

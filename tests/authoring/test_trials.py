@@ -2,11 +2,13 @@
 
 import contextlib
 import json
+from concurrent.futures import Future
+from types import SimpleNamespace
 
 import pytest
 
 from grader.authoring import hollow
-from grader.authoring.pool import _read
+from grader.authoring.pool import Pool, _read, _Shares
 from grader.authoring.trials import Runner, Spec, Trial, start_method
 from grader.errors import CourseError
 from grader.sandbox.launcher import Sandbox
@@ -44,6 +46,67 @@ def test_a_mutant_runs_in_the_worker_of_the_one_before(runner):
     assert wrong.distance > 5
     assert runner._benches[True]._processes.own is worker
     assert runner.run(spec("mutant", toy.REFERENCE)).rejected_by == []
+
+
+def test_what_the_reference_answers_is_asked_once_for_every_kind_of_trial(tmp_path):
+    with toy_runner(toy.make(tmp_path)) as one:
+        one.run(spec("reference", toy.REFERENCE))
+        known = dict(one._oracle.answers)
+        for kind in ("mutant", "equivalent"):
+            one.run(spec(kind, toy.REFERENCE))
+        assert known and all(one._oracle.answers[key] is answer for key, answer in known.items())
+        assert one._oracle.answers.keys() == known.keys()
+        one.run(spec("mutant", toy.REFERENCE, seed="8"))
+        assert {key for key in known if key in one._oracle.answers} < known.keys()  # hidden checks ask others
+        again = one.run(spec("reference", toy.REFERENCE))
+        assert again.rejected_by == []
+
+
+def test_a_process_stays_at_its_task_and_helps_where_nobody_else_is_needed():
+    a, b, c = ([spec("mutant", f"{task} {n}", task=task) for n in range(3)] for task in "abc")
+    shares = _Shares([*a, *b, *c])
+    assert [shares.next(process) for process in (1, 2, 1, 2)] == [a[0], b[0], a[1], b[1]]
+    assert [shares.next(1) for _ in range(2)] == [a[2], c[0]]  # c, for 2 is at b
+    assert [shares.next(2) for _ in range(2)] == [b[2], c[1]]
+    assert shares.next(3) == c[2]
+    assert [shares.next(process) for process in (1, 2, 3)] == [None] * 3
+
+
+def test_a_process_helps_where_the_most_is_left():
+    a, b = [spec("mutant", "a", task="a")] * 2, [spec("mutant", "b", task="b")] * 9
+    shares = _Shares([*a, *b])
+    assert [shares.next(process) for process in (1, 2, 3, 3, 1, 1)] == [a[0], *b[:3], a[1], b[0]]
+
+
+def test_another_seed_is_another_share():
+    here, there = [spec("seed", "x", task=None)] * 2, [spec("seed", "x", task=None, seed="8")] * 2
+    shares = _Shares([*here, *there])
+    assert [shares.next(process) for process in (1, 2, 1)] == [here[0], there[0], here[1]]
+
+
+def test_trials_that_end_at_the_same_time_are_all_kept():
+    class Instant:
+        def submit(self, run, lab, one):
+            future = Future()
+            future.set_result(one.source)
+            return future
+
+    pool = Pool(toy.ROOT, 2)
+    pool._processes = [Instant(), Instant()]
+    specs = [spec("mutant", str(n), task=str(n % 3)) for n in range(9)]
+    lab = SimpleNamespace(id="lab01")
+    assert sorted(pool.run(lab, specs), key=lambda pair: pair[1]) == [(one, one.source) for one in specs]
+
+
+def test_two_processes_run_all_there_is(tmp_path):
+    course = toy.make(tmp_path)
+    lab = course.lab("lab01")
+    specs = [spec("mutant", toy.REFERENCE, task=task) for task in ("scale", "jitter")] + [spec("starter", lab.starter)]
+    with Pool(course.root, 2) as pool:
+        ran = dict(pool.run(lab, specs))
+        assert ran.keys() == set(specs) and all(ran[one].kind == one.kind for one in specs)
+        (other,) = pool.run(lab, [spec("mutant", WRONG)])
+        assert other[1].rejected_by
 
 
 def test_a_mutant_that_ends_the_process_harms_no_other(runner):
