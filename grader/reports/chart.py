@@ -10,7 +10,8 @@ from grader.reports.words import number
 from grader.results import Picture
 
 WIDTH, HEIGHT = 520, 290
-LEFT, RIGHT, TOP, BOTTOM = 58, 16, 34, 46
+LEFT, RIGHT, TOP, BOTTOM = 58, 16, 34, 46  # on the left more, where labels are long
+LETTER, GAP = 13, 8  # of a label, as a phone shows it; how far from the axis it ends
 FAR = 4.0  # a student's line may reach this many times beyond the others before it leaves the frame
 TABLE_ROWS = 21
 LARGEST = 1e300  # what is further out is drawn there: a frame of twice the largest float has no ends
@@ -39,6 +40,7 @@ class Line:
 class Layout:
     """Everything the chart's macro needs."""
 
+    left: int  # where the y axis stands
     x_ticks: list[Tick]
     y_ticks: list[Tick]
     lines: list[Line]
@@ -131,27 +133,28 @@ def layout(picture: Picture) -> Layout:
     """Place the series of `picture` in a frame of WIDTH x HEIGHT."""
     xs = [_tame(x) for series in picture.series for x, _ in series.points]
     if not xs:
-        return Layout([], [], [], [], ([], []), empty=True)
+        return Layout(LEFT, [], [], [], [], ([], []), empty=True)
     x_low, x_high = _widened(*_followed(*_shared(picture, 0)))
     y_low, y_high = _y_range(picture)
-    inner_w, inner_h = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+    if picture.log_y:
+        every = max(1, math.ceil(int(y_high - y_low) / 5))
+        y_values = [10.0**e for e in range(math.ceil(y_low), math.floor(y_high) + 1, every)]
+    else:
+        y_values = linear_ticks(y_low, y_high, 5)
+    x_values = linear_ticks(x_low, x_high, 6, whole=all(float(x).is_integer() for x in xs))
+    y_labels = [_decade(y) if picture.log_y else _label(y) for y in y_values]
+    left = max(LEFT, GAP + LETTER * max(map(len, y_labels), default=0))
+    inner_w, inner_h = WIDTH - left - RIGHT, HEIGHT - TOP - BOTTOM
 
     def at_x(x: float) -> float:
         share = (_tame(x) - x_low) / (x_high - x_low)
-        return round(LEFT + min(max(share, -3.0), 4.0) * inner_w, 1)
+        return round(left + min(max(share, -3.0), 4.0) * inner_w, 1)
 
     def at_y(y: float) -> float:
         value = _log(y) if picture.log_y else _tame(y)
         share = (value - y_low) / (y_high - y_low)
         return round(TOP + (1 - min(max(share, -3.0), 4.0)) * inner_h, 1)
 
-    if picture.log_y:
-        decades = int(y_high - y_low)
-        every = max(1, math.ceil(decades / 5))
-        y_values = [10.0**e for e in range(math.ceil(y_low), math.floor(y_high) + 1, every)]
-    else:
-        y_values = linear_ticks(y_low, y_high, 5)
-    x_values = linear_ticks(x_low, x_high, 6, whole=all(float(x).is_integer() for x in xs))
     seen: dict[str, int] = {}
     lines = []
     for series in picture.series:
@@ -171,8 +174,9 @@ def layout(picture: Picture) -> Layout:
             )
         )
     return Layout(
+        left=left,
         x_ticks=[Tick(at_x(x), _label(x)) for x in x_values],
-        y_ticks=[Tick(at_y(y), _decade(y) if picture.log_y else _label(y)) for y in y_values],
+        y_ticks=[Tick(at_y(y), label) for y, label in zip(y_values, y_labels, strict=True)],
         lines=lines,
         limits=[Tick(at_y(y), label) for label, y in picture.limits],
         table=_table(picture),

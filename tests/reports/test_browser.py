@@ -9,7 +9,7 @@ import pytest
 
 from grader.reports.html import student_page
 from grader.reports.page import lab_page
-from tests.reports.samples import HINTS, SAMPLES
+from tests.reports.samples import HINTS, SAMPLES, all_passed
 from tests.reports.test_page import PAGE
 
 pytestmark = pytest.mark.browser
@@ -153,6 +153,28 @@ def test_pictures_are_drawn_sharp_at_both_widths(browser, pages):
         )
         assert len(images) == 15
         assert all(n == 32 and w >= 32 and w == h and how == "pixelated" for n, w, h, how in images)
+
+
+@pytest.mark.parametrize("log", [True, False])
+@pytest.mark.parametrize("width", [320, 1280])
+def test_no_label_of_a_chart_is_cut(browser, tmp_path, templates, width, log):
+    result = all_passed()
+    shown = [picture for picture in result.pictures if picture.series][:1]
+    points = [(0.0, 1e-10), (9.0, 1.0)] if log else [(0.0, -1.25e-9), (9.0, 1.25e-9)]
+    series = [one.model_copy(update={"points": points}) for one in shown[0].series]
+    shown[0] = shown[0].model_copy(update={"series": series, "log_y": log, "limits": []})
+    result = result.model_copy(update={"pictures": shown})
+    file = tmp_path / "chart.html"
+    html = student_page(result, page_url=None, hints={}, templates_dir=templates)
+    file.write_text(html, encoding="utf-8")
+    visit(browser, file, width)
+    labels = browser.execute_script(
+        "document.querySelectorAll('details').forEach(d => d.open = true);"
+        "return [...document.querySelectorAll('svg.chart > text')].map(e => [e.textContent,"
+        " e.getBoundingClientRect().left - e.ownerSVGElement.getBoundingClientRect().left])"
+    )
+    assert {text for text, _ in labels} >= ({"1e−10", "1"} if log else {"−1e−9", "0"})
+    assert [label for label in labels if label[1] < 0] == []
 
 
 def test_a_link_into_the_page_shows_the_check(browser, pages):

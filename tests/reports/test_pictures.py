@@ -12,7 +12,7 @@ from PIL import Image
 from fixtures.sprites import sprite
 from grader.kit import Chart, ImageGrid, error_images, to_images
 from grader.pictures import MAX_POINTS, NOT_FINITE, to_record
-from grader.reports.chart import HEIGHT, WIDTH, layout
+from grader.reports.chart import HEIGHT, LEFT, WIDTH, layout
 from grader.results import Picture
 
 
@@ -123,6 +123,14 @@ def test_a_step_has_no_half_and_a_decade_few_letters():
     drawn = layout(to_record("t", chart(points, series=[("reference", "reference", points)], log_y=True)))
     assert [tick.label for tick in drawn.x_ticks] == ["0", "5", "10"]  # every 2.5 would fit
     assert [tick.label for tick in drawn.y_ticks] == ["1e−4", "0.1", "100", "1e5", "1e8"]
+
+
+def test_the_axis_makes_room_for_long_labels():
+    def left(*values):
+        return layout(to_record("t", chart(points := list(enumerate(values)), series=[("y", "yours", points)]))).left
+
+    assert left(0.0, 1.0) == left(0.0, 400.0) == LEFT
+    assert left(-1.25e-9, 1.25e-9) == 8 + 13 * len("−1e−9")
 
 
 def test_a_path_that_runs_away_leaves_the_frame_to_the_reference():
