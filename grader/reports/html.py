@@ -252,7 +252,10 @@ def _diagnosis(task: TaskResult, page_url: str | None) -> dict[str, Any] | None:
         "says": words.shorten(clean(task.diagnosis.says), MAX_TEXT),
         "facts": words.shorten(clean_line(" ".join(task.diagnosis.facts)), MAX_TEXT),
         "explanations": [[clean_line(id) for id in ids] for ids in task.diagnosis.misconceptions],
-        "links": [(f"{page_url}#{quote(see)}", see) for see in map(clean_line, task.diagnosis.see)] if page_url else [],
+        # A section by its id, spelled as words: near to its heading, and the lab's page need not be read for it.
+        "links": [(f"{page_url}#{quote(id)}", id.replace("-", " ")) for id in map(clean_line, task.diagnosis.see)]
+        if page_url
+        else [],
     }
 
 

@@ -209,7 +209,7 @@ def test_hints_are_closed_and_only_where_something_is_open(templates):
 
 
 def test_links_to_the_labs_page_need_a_page(templates):
-    assert 'href="lab01.html#add-noise"' in page(half_right(), templates)
+    assert '<a href="lab01.html#add-noise" rel="noopener">add noise</a>' in page(half_right(), templates)
     assert "On the lab’s page" not in page(half_right(), templates, page_url=None)
 
 
