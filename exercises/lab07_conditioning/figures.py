@@ -5,10 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from fixtures.minisd import stack
-from grader.kit import Chart, ImageGrid, arange, array, beside, error_images, figure, randn, tensor, to_images
+from fixtures.minisd import config, stack, weights
+from fixtures.sprites import COLOURS, SHAPES
+from grader.kit import Chart, ImageGrid, arange, array, beside, entry, error_images, figure, randn, tensor, to_images
 
-PROMPTS = ("a red circle", "a green triangle", "a blue ring", "a yellow square")
+SHOWN = (("red", "circle"), ("green", "triangle"), ("blue", "ring"), ("yellow", "square"))
+PROMPTS = tuple(f"a {colour} {shape}" for colour, shape in SHOWN)
 SEED = 7
 SIDES = [256, 384, 512, 768, 1024, 1536, 2048]
 
@@ -172,6 +174,67 @@ def scores_before_and_after_a_shift(play) -> ImageGrid:
     )
 
 
+@figure("joint_attention")
+def who_reads_whom(play) -> ImageGrid:
+    """The shares of both heads, as values that name their token bring them out: a row reads, a column is read."""
+    rng = np.random.default_rng(SEED)
+    side, words = 4, 8
+    places = side * side
+    tokens = places + words
+    row, column = np.divmod(np.arange(places), side)
+    near = np.exp(-((row[:, None] - row) ** 2 + (column[:, None] - column) ** 2) / 2.0)
+
+    # The first half of a token's channels is its name, which values carry; the second is what queries and keys see.
+    looks = rng.normal(size=(tokens, tokens))
+    looks[:places] = near @ looks[:places]  # neighbours look alike
+    looks[places:] = looks[1:places:2] + 0.3 * looks[places:]  # and each word is about a place
+    channels = np.concatenate([np.eye(tokens), looks], axis=1).astype(np.float32)[None]
+
+    alike = rng.normal(size=(2 * tokens, tokens))
+    blind = np.zeros_like(alike)
+
+    def stream(out: np.ndarray, norms: np.ndarray) -> dict[str, Any]:
+        query, key = alike + 0.5 * rng.normal(size=(2, 2 * tokens, tokens))
+        weights = {
+            "q": np.concatenate([blind, query], axis=1),
+            "k": np.concatenate([blind, key], axis=1),
+            "v": np.concatenate([np.tile(np.eye(tokens), (2, 1)), blind], axis=1),
+            "nq": norms,
+            "nk": norms[::-1] / 2,
+            "o": out,
+            "ob": np.zeros(2 * tokens),
+        }
+        return {name: array(value.astype(np.float32)) for name, value in weights.items()}
+
+    # The text's output projection turns the order of its channels round; the picture turns it back.
+    same, growing = np.eye(2 * tokens), np.linspace(0.5, 2.0, tokens)
+    w = {"x": stream(same, growing), "c": stream(same[::-1], growing**2)}
+    mask = tensor([[True] * 5 + [False] * (words - 5)])
+    image, text = array(channels[:, :places]), array(channels[:, places:])
+    yours, reference = play.call("joint_attention", image, text, w, 2, mask)
+
+    def shares(answer: Any) -> np.ndarray | None:
+        parts = [getattr(entry(answer, name), "array", None) for name in ("x", "c")]
+        if [getattr(part, "shape", None) for part in parts] != [(1, n, 2 * tokens) for n in (places, words)]:
+            return None
+        rows = np.concatenate([parts[0][0], parts[1][0][:, ::-1]]).astype(np.float32)
+        return grey(6 * rows.reshape(tokens, 2, tokens).transpose(1, 0, 2) - 1, tokens)
+
+    theirs, mine = shares(reference), shares(yours)
+    rows = [("reference", to_images(theirs))]
+    if mine is not None:
+        rows += [("yours", to_images(mine)), ("|error|, 0 to 1", error_images(mine, theirs, 1.0))]
+    return ImageGrid(
+        title="Who reads whom",
+        caption="The shares of two heads: each line is a token that reads, each column one that is read, image first "
+        "(16 places of 4 × 4), then text (8 tokens, of which the last three are masked). White is a third or more. All "
+        "lines read both image and text, and the last three columns are black. Biases are zero here.",
+        alt="In the reference's row two patterns of grey squares whose last three columns are black.",
+        columns=["head 1", "head 2"],
+        rows=rows,
+    )
+
+
 @figure("attention_cost")
 def scores_over_the_side(play) -> Chart:
     """Bytes of the scores over the side of the picture, for two patch sizes."""
@@ -224,4 +287,35 @@ def drawn_on_your_way(play) -> ImageGrid:
         alt=ALT,
         columns=list(PROMPTS),
         rows=drawn(play, "drawn_with_walk"),
+    )
+
+
+@figure("two_backbones")
+def drawn_by_both(play) -> ImageGrid:
+    """A trained UNet and a trained DiT draw the same prompts from the same noise, driven by the student's loop."""
+    yours, reference = play.scenario(
+        "drawn_by_both",
+        stack=stack(),
+        config=config("dit"),
+        weights={name: array(values) for name, values in weights("dit").items()},
+        prompts=list(PROMPTS),
+        labels=tensor([list(COLOURS).index(colour) * len(SHAPES) + SHAPES.index(shape) for colour, shape in SHOWN]),
+        noise=randn(SEED, len(PROMPTS), 4, 8, 8),
+        guidance_scale=3.0,
+        steps=12,
+    )
+    rows = [
+        (f"{label}, {name}", pictures)
+        for key, name in (("unet", "UNet"), ("dit", "DiT"))
+        for label, pictures in beside(yours, reference, key)
+    ]
+    return ImageGrid(
+        title="One loop, two backbones",
+        caption="The same noise and the same prompts, drawn by the course's trained UNet and by its trained DiT, both "
+        "driven by your loop. Other networks draw other pictures of one prompt. How often the prompt is encoded does "
+        "not show here.",
+        alt="In the reference's rows the UNet and the DiT each draw a red circle, a green triangle, a blue ring and a "
+        "yellow square.",
+        columns=list(PROMPTS),
+        rows=rows,
     )

@@ -355,6 +355,67 @@ def drawn_with_walk(student, *, stack, prompts, noise):
         restored(modules)
 
 
+class TwoStepDDIM:
+    """DDIM along a mix of the last two predictions (Liu et al. 2022, equation 12 at second order)."""
+
+    def __init__(self, scheduler, steps):
+        """Take one of diffusers' DDIM schedulers."""
+        self.scheduler, self.last = scheduler, None
+        self.scheduler.set_timesteps(steps)
+
+    def step(self, prediction, t, x):
+        """Return the next latents."""
+        slope = prediction if self.last is None else 1.5 * prediction - 0.5 * self.last
+        self.last = prediction
+        return self.scheduler.step(slope, t, x).prev_sample
+
+
+def drawn_by_both(student, *, stack, config, weights, prompts, labels, noise, guidance_scale, steps):
+    """Draw prompts with the trained UNet and with the trained DiT, which knows each as a class: one loop drives both.
+
+    Guidance is the backbones' own affair here. The small DiT learned no variances: zeros stand in their place.
+    """
+    from diffusers import DiTTransformer2DModel
+
+    model = DiTTransformer2DModel.from_config(config)
+    model.load_state_dict({name: value.float() for name, value in weights.items()})
+    model.eval().requires_grad_(False)
+    known, nothing = stack.embed(prompts), stack.embed([""])
+
+    def guided(predict, x, t, condition, without):
+        rows = number(t).reshape(-1).expand(len(x))
+        both = predict(join([x, x]), join([rows, rows]), join([condition, without]))
+        with_prompt, free = both.split([len(x), len(x)])
+        return free + guidance_scale * (with_prompt - free)
+
+    def unet(x, t, context):
+        def predict(x, t, context):
+            return stack.unet(x, t, context).sample
+
+        return guided(predict, x, t, context, nothing.expand_as(context))
+
+    def dit(x, t, context):
+        def predict(x, t, classes):
+            return model(x, timestep=t, class_labels=classes).sample
+
+        # The class whose prompt's encoding this is.
+        far = (context.flatten(1)[:, None] - known.flatten(1)[None]).square().sum(2)
+        classes = labels[far.argmin(1)]
+        eps = guided(predict, x, t, classes, classes * 0 + config["num_embeds_ada_norm"])
+        return join([eps, eps * 0], dim=1)
+
+    def encoder(tokens):
+        return known[tokens[:, 0]]
+
+    def make_scheduler():
+        return TwoStepDDIM(stack.scheduler(), steps)
+
+    timesteps = make_scheduler().scheduler.timesteps
+    numbers = labels.new_tensor(range(len(prompts)))[:, None]
+    ends = student.two_backbones(noise, timesteps, numbers, encoder, unet, dit, make_scheduler)
+    return {name: stack.decode(ends[name]) for name in ("unet", "dit")}
+
+
 def shifted_scores(student, *, q, k, ids, axes_dim, by):
     """Return a tenth of the scores of rotated queries and keys, with ids as they are and moved by `by`: (2, N, N)."""
     rows = []
