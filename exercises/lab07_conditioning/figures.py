@@ -178,10 +178,9 @@ def scores_before_and_after_a_shift(play) -> ImageGrid:
 def who_reads_whom(play) -> ImageGrid:
     """The shares of both heads, as values that name their token bring them out: a row reads, a column is read."""
     rng = np.random.default_rng(SEED)
-    side, words = 4, 8
-    places = side * side
+    places, words = 12, 6
     tokens = places + words
-    row, column = np.divmod(np.arange(places), side)
+    row, column = np.divmod(np.arange(places), 4)
     near = np.exp(-((row[:, None] - row) ** 2 + (column[:, None] - column) ** 2) / 2.0)
 
     # The first half of a token's channels is its name, which values carry; the second is what queries and keys see.
@@ -209,7 +208,7 @@ def who_reads_whom(play) -> ImageGrid:
     # The text's output projection turns the order of its channels round; the picture turns it back.
     same, growing = np.eye(2 * tokens), np.linspace(0.5, 2.0, tokens)
     w = {"x": stream(same, growing), "c": stream(same[::-1], growing**2)}
-    mask = tensor([[True] * 5 + [False] * (words - 5)])
+    mask = tensor([[True] * 4 + [False] * 2])
     image, text = array(channels[:, :places]), array(channels[:, places:])
     yours, reference = play.call("joint_attention", image, text, w, 2, mask)
 
@@ -227,9 +226,9 @@ def who_reads_whom(play) -> ImageGrid:
     return ImageGrid(
         title="Who reads whom",
         caption="The shares of two heads: each line is a token that reads, each column one that is read, image first "
-        "(16 places of 4 × 4), then text (8 tokens, of which the last three are masked). White is a third or more. All "
-        "lines read both image and text, and the last three columns are black. Biases are zero here.",
-        alt="In the reference's row two patterns of grey squares whose last three columns are black.",
+        "(12 places, 3 rows of 4), then text (6 tokens, of which the last two are masked). White is a third or more. All "
+        "lines read both image and text, and the last two columns are black. Biases are zero here.",
+        alt="In the reference's row two patterns of grey squares whose last two columns are black.",
         columns=["head 1", "head 2"],
         rows=rows,
     )

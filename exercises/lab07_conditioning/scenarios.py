@@ -361,7 +361,7 @@ class TwoStepDDIM:
     def __init__(self, scheduler, steps):
         """Take one of diffusers' DDIM schedulers."""
         self.scheduler, self.last = scheduler, None
-        self.scheduler.set_timesteps(steps)
+        self.scheduler.set_timesteps(num_inference_steps=steps)
 
     def step(self, prediction, t, x):
         """Return the next latents."""
