@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from fixtures.minisd import config, stack, weights
-from fixtures.sprites import COLOURS, SHAPES, sprite
+from fixtures.minisd import dit, dit_class, stack
+from fixtures.sprites import sprite
 from grader.kit import Chart, ImageGrid, array, beside, error_images, figure, randn, tensor, to_images
 
 SEED = 20
@@ -233,12 +233,11 @@ def over_timesteps(signal):
 @figure("dit_sample")
 def drawn_by_class(play):
     """Five classes, drawn by the course's trained transformer."""
-    labels = [list(COLOURS).index(colour) * len(SHAPES) + SHAPES.index(shape) for shape, colour in SHOWN]
+    labels = [dit_class(colour, shape) for shape, colour in SHOWN]
     yours, reference = play.scenario(
         "drawn_by_class",
         stack=stack(),
-        config=config("dit"),
-        weights={name: array(values) for name, values in weights("dit").items()},
+        **dit(),
         labels=tensor(labels),
         noise=randn(SEED, len(labels), 4, 8, 8),
         guidance_scale=3.0,

@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from fixtures.minisd import config, stack, weights
-from fixtures.sprites import COLOURS, SHAPES
+from fixtures.minisd import dit, dit_class, stack
 from grader.kit import Chart, ImageGrid, arange, array, beside, entry, error_images, figure, randn, tensor, to_images
 
 SHOWN = (("red", "circle"), ("green", "triangle"), ("blue", "ring"), ("yellow", "square"))
@@ -295,10 +294,9 @@ def drawn_by_both(play) -> ImageGrid:
     yours, reference = play.scenario(
         "drawn_by_both",
         stack=stack(),
-        config=config("dit"),
-        weights={name: array(values) for name, values in weights("dit").items()},
+        **dit(),
         prompts=list(PROMPTS),
-        labels=tensor([list(COLOURS).index(colour) * len(SHAPES) + SHAPES.index(shape) for colour, shape in SHOWN]),
+        labels=tensor([dit_class(colour, shape) for colour, shape in SHOWN]),
         noise=randn(37, len(PROMPTS), 4, 8, 8),  # of which the judge reads all eight pictures right
         guidance_scale=3.0,
         steps=12,

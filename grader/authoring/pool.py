@@ -14,6 +14,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -22,7 +23,7 @@ from grader import outputs
 from grader.authoring.trials import Runner, Spec, Trial, start_method
 from grader.course import Lab, load
 from grader.digests import engine, lab_digest
-from grader.errors import UsageError
+from grader.errors import MachineError, UsageError
 from grader.sandbox.launcher import Sandbox
 
 FOLDER = Path(".grade") / "audit"
@@ -186,13 +187,19 @@ class Journal:
             self._tidy()
         except OSError as error:
             raise UsageError(f"the audit's journal cannot be kept in {FOLDER}: {error.strerror}.") from None
-        with self._path.open("a", encoding="utf-8") as journal:
-            for done, (spec, trial) in enumerate(self._pool.run(self._lab, specs), 1):
-                self._known[spec.digest] = trial
-                self.ran += 1
-                journal.write(self._line(spec.digest, trial))
-                journal.flush()
-                self._progress(f"{done} of {len(specs)}: {spec}")
+        try:
+            with self._path.open("a", encoding="utf-8") as journal:
+                for done, (spec, trial) in enumerate(self._pool.run(self._lab, specs), 1):
+                    self._known[spec.digest] = trial
+                    self.ran += 1
+                    journal.write(self._line(spec.digest, trial))
+                    journal.flush()
+                    self._progress(f"{done} of {len(specs)}: {spec}")
+        except BrokenProcessPool:
+            raise MachineError(
+                f"a process that tried out {self._lab.id} was killed, perhaps for the memory that it took. What was "
+                "tried before is kept: the same command goes on there; with --jobs 1 it takes less memory."
+            ) from None
 
     def _line(self, digest: str, trial: Trial) -> str:
         entry = {"world": self._world, "spec": digest, "trial": trial.model_dump(exclude_defaults=True)}

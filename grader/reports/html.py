@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from grader.reports import official, words
-from grader.reports.chart import BOTTOM, HEIGHT, RIGHT, TOP, WIDTH, Layout, layout
+from grader.reports.chart import BOTTOM, GAP, HEIGHT, RIGHT, TOP, WIDTH, Layout, layout
 from grader.reports.pages import environment, stylesheet
 from grader.results import CheckResult, Frame, LabResult, Picture, TaskResult, for_student
 from grader.text import clean, clean_line
@@ -109,6 +109,7 @@ def _view(result: LabResult, page_url: str | None, hints: dict[str, list[str]]) 
         "frame": {
             "width": WIDTH,
             "height": HEIGHT,
+            "gap": GAP,
             "top": TOP,
             "right": WIDTH - RIGHT,
             "bottom": HEIGHT - BOTTOM,

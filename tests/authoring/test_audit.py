@@ -124,6 +124,23 @@ def test_a_killed_audit_leaves_no_process_behind(course, tmp_path):
         time.sleep(0.05)
 
 
+def test_an_audit_whose_process_is_killed_says_so_and_keeps_what_was_tried(course, tmp_path):
+    command = [str(Path(sys.executable).with_name("grade")), "audit", "lab11", "--quick", "--jobs", "2"]
+    audit = subprocess.Popen(
+        command, cwd=tmp_path, env={**os.environ, "GRADE_COURSE": str(course)}, stderr=subprocess.PIPE, text=True
+    )
+    journal = tmp_path / FOLDER / "lab11.jsonl"
+    while not (journal.is_file() and journal.stat().st_size):
+        assert audit.poll() is None
+        time.sleep(0.05)
+    pool = [one for one in psutil.Process(audit.pid).children() if "spawn_main" in " ".join(one.cmdline())]
+    pool[0].kill()
+    _, said = audit.communicate()
+    assert audit.returncode == 5
+    assert "a process that tried out lab11 was killed" in said and "--jobs 1" in said and "bug" not in said
+    assert journal.read_text().startswith('{"world"')
+
+
 def planted(course: Path, root: Path, *changes: tuple[str, str, str]) -> Path:
     """A copy of the course with texts of lab11 replaced: (file, old, new)."""
     shutil.copytree(course, root, symlinks=True)

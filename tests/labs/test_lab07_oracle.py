@@ -9,7 +9,7 @@ from diffusers.models.embeddings import get_2d_sincos_pos_embed, get_timestep_em
 
 from fixtures import minisd
 from fixtures.scenes import COLOUR_NAMES
-from fixtures.sprites import COLOURS, SHAPES
+from fixtures.sprites import SHAPES
 from tests.labs import witness
 from tests.labs.witness import normal, seeded
 
@@ -327,18 +327,17 @@ def test_the_unet_ends_where_diffusers_pipeline_does():
 
 def test_one_loop_draws_what_is_asked_with_the_trained_unet_and_the_trained_dit():
     asked = [("red", "circle"), ("green", "triangle"), ("blue", "ring"), ("yellow", "square")]
-    shapes, colours = list(SHAPES), list(COLOURS)
     drawn = witness.scenarios("lab07").drawn_by_both(
         lab,
         stack=minisd.load(),
         config=minisd.config("dit"),
         weights={name: torch.from_numpy(values) for name, values in minisd.weights("dit").items()},
         prompts=[f"a {colour} {shape}" for colour, shape in asked],
-        labels=torch.tensor([colours.index(colour) * len(shapes) + shapes.index(shape) for colour, shape in asked]),
+        labels=torch.tensor([minisd.dit_class(colour, shape) for colour, shape in asked]),
         noise=torch.randn(4, 4, 8, 8, generator=seeded(37)),  # as in the report's picture
         guidance_scale=3.0,
         steps=12,
     )
     for name in ("unet", "dit"):
         read = minisd.load_judge().read(drawn[name])
-        assert [(COLOUR_NAMES[c], shapes[s]) for c, s in zip(read["colour_0"], read["shape_0"], strict=True)] == asked
+        assert [(COLOUR_NAMES[c], SHAPES[s]) for c, s in zip(read["colour_0"], read["shape_0"], strict=True)] == asked
