@@ -1,4 +1,4 @@
-"""What can be seen of a lab without running anything: signatures, hints, anchors, files."""
+"""What can be seen of a lab without running anything: signatures, hints, headings, files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from grader.course import Lab, definition_span
 from grader.manifest import Edit, Task
-from grader.reports.page import anchors
+from grader.reports.page import headings
 
 FILES = (
     *("lab.toml", "page.md", "starter.py", "checks.py", "misconceptions.toml", "equivalents.toml", "waivers.toml"),
@@ -18,8 +18,8 @@ FILES = (
 
 
 def written_faults(lab: Lab) -> Iterator[str]:
-    """Yield what can be seen without running: signatures, hints, anchors, files that nobody reads."""
-    on_page = set(anchors(lab.page))
+    """Yield what can be seen without running: signatures, hints, headings, files that nobody reads."""
+    on_page = set(headings(lab.page))
     known = {task.id for task in lab.tasks}
     edits: list[Edit] = [*lab.misconceptions, *lab.equivalents]
     for edit in edits:

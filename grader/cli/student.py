@@ -300,7 +300,14 @@ def page_of(course: Course, lab: Lab, result: LabResult, page_url: str | None = 
     """Return the result as a page; `page_url` is where the lab's own page lies, if it can be linked to."""
     from grader.reports import html
 
-    return html.student_page(result, page_url=page_url, hints=lab.hints, templates_dir=course.templates)
+    headings = {}
+    if page_url is not None and any(task.diagnosis and task.diagnosis.see for task in result.tasks):
+        from grader.reports import page
+
+        headings = page.headings(lab.page)
+    return html.student_page(
+        result, page_url=page_url, headings=headings, hints=lab.hints, templates_dir=course.templates
+    )
 
 
 def keep(course: Course, lab: Lab, result: LabResult) -> Path | None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
@@ -53,10 +54,13 @@ def student_page(
     page_url: str | None,
     hints: dict[str, list[str]],
     templates_dir: Path,
+    headings: Mapping[str, str] = MappingProxyType({}),
     notes: Sequence[str] = (),
     who: str = "",
 ) -> str:
     """Return the page of one result. `page_url` is the lab's page, to which explanations link.
+
+    `headings` are what the links are called, by the ids of the page's sections; the id where there is none.
 
     `notes` are sentences to be read first: what changed the score after grading (the page shows the score as graded),
     what is missing from the page. `who` is a student of a class, by pseudonym.
@@ -65,10 +69,8 @@ def student_page(
     css, css_hash = stylesheet(templates_dir, "tokens.css", "student.css")
     template = environment(templates_dir).get_template("student.html")
     told = [words.shorten(clean_line(says), MAX_TEXT) for says in notes]
-    return (
-        template.render(css=css, css_hash=css_hash, notes=told, who=clean_line(who), **_view(result, page_url, hints))
-        + "\n"
-    )
+    view = _view(result, page_url, headings, hints)
+    return template.render(css=css, css_hash=css_hash, notes=told, who=clean_line(who), **view) + "\n"
 
 
 def failed_page(title: str, says: str, notes: Sequence[str]) -> str:
@@ -77,10 +79,15 @@ def failed_page(title: str, says: str, notes: Sequence[str]) -> str:
     return f"<!doctype html>\n<meta charset=utf-8>\n<title>{html.escape(clean_line(title))}</title>\n{told}"
 
 
-def _view(result: LabResult, page_url: str | None, hints: dict[str, list[str]]) -> dict[str, Any]:
+def _view(
+    result: LabResult, page_url: str | None, headings: Mapping[str, str], hints: dict[str, list[str]]
+) -> dict[str, Any]:
     rooms = {"output": OUTPUT_ROOM, "text": TEXT_ROOM, "pictures": PICTURE_ROOM}
     filename = words.shorten(clean_line(result.filename), 80)
-    tasks = [_task(n, task, result, page_url, hints.get(task.id, []), rooms) for n, task in enumerate(result.tasks, 1)]
+    tasks = [
+        _task(n, task, result, page_url, headings, hints.get(task.id, []), rooms)
+        for n, task in enumerate(result.tasks, 1)
+    ]
     first = words.next_task(result) if result.problem is None else None
     first_checks = words.checks_of(result, first) if first else []
     return {
@@ -216,6 +223,7 @@ def _task(
     task: TaskResult,
     result: LabResult,
     page_url: str | None,
+    headings: Mapping[str, str],
     hints: list[str],
     rooms: dict[str, int],
 ) -> dict[str, Any]:
@@ -237,7 +245,7 @@ def _task(
         "state": state,
         "word": "Not run" if result.problem and state == "none" else words.STATES[task.state],
         "why": words.shorten(words.why_not_started(result, task), MAX_TEXT) if task.line is None else "",
-        "diagnosis": _diagnosis(task, page_url),
+        "diagnosis": _diagnosis(task, page_url, headings),
         "checks": shown,
         "hidden": sum(not check.visible for check in checks),
         "hidden_only": official.HIDDEN_ONLY if official.fails_hidden_only(checks) else "",
@@ -246,15 +254,14 @@ def _task(
     }
 
 
-def _diagnosis(task: TaskResult, page_url: str | None) -> dict[str, Any] | None:
+def _diagnosis(task: TaskResult, page_url: str | None, headings: Mapping[str, str]) -> dict[str, Any] | None:
     if task.diagnosis is None:
         return None
     return {
         "says": words.shorten(clean(task.diagnosis.says), MAX_TEXT),
         "facts": words.shorten(clean_line(" ".join(task.diagnosis.facts)), MAX_TEXT),
         "explanations": [[clean_line(id) for id in ids] for ids in task.diagnosis.misconceptions],
-        # A section by its id, spelled as words: near to its heading, and the lab's page need not be read for it.
-        "links": [(f"{page_url}#{quote(id)}", id.replace("-", " ")) for id in map(clean_line, task.diagnosis.see)]
+        "links": [(f"{page_url}#{quote(id)}", headings.get(id, id)) for id in map(clean_line, task.diagnosis.see)]
         if page_url
         else [],
     }

@@ -51,9 +51,9 @@ def _headings(tokens: Sequence[Token]) -> list[tuple[int, str, str]]:
     return found
 
 
-def anchors(markdown: str) -> list[str]:
-    """Return the ids of all headings of a page: what `see` may name."""
-    return [id for _, id, _ in _headings(_parser().parse(clean(markdown)))]
+def headings(markdown: str) -> dict[str, str]:
+    """Return the headings of a page by their ids, which are what `see` may name."""
+    return {id: text for _, id, text in _headings(_parser().parse(clean(markdown)))}
 
 
 def dead_links(markdown: str) -> list[str]:

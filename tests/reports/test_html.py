@@ -209,7 +209,10 @@ def test_hints_are_closed_and_only_where_something_is_open(templates):
 
 
 def test_links_to_the_labs_page_need_a_page(templates):
-    assert '<a href="lab01.html#add-noise" rel="noopener">add noise</a>' in page(half_right(), templates)
+    assert '<a href="lab01.html#add-noise" rel="noopener">add-noise</a>' in page(half_right(), templates)
+    known = {"add-noise": "add_noise & its <factors>"}
+    named = student_page(half_right(), page_url="lab01.html", headings=known, hints={}, templates_dir=templates)
+    assert '<a href="lab01.html#add-noise" rel="noopener">add_noise &amp; its &lt;factors&gt;</a>' in named
     assert "On the lab’s page" not in page(half_right(), templates, page_url=None)
 
 

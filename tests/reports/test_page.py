@@ -1,6 +1,6 @@
 import pytest
 
-from grader.reports.page import anchors, dead_links, lab_page, page_text, parts, slug
+from grader.reports.page import dead_links, headings, lab_page, page_text, parts, slug
 from tests.reports.lint import Page, faults
 from tests.reports.samples import XSS
 
@@ -40,7 +40,7 @@ def test_headings_links_and_tables(templates):
     assert faults(html) == []
     page = Page(html)
     ids = [attrs.get("id") for tag, attrs in page.elements if tag in ("h1", "h2")]
-    assert ids == anchors(PAGE)
+    assert ids == list(headings(PAGE))
     assert ids == ["forward-noise-process", "the-formula-in-the-paper-s-symbols", "add-noise", "add-noise-2"]
     assert len(page.all("table")) == 1 and page.all("img") == []
 
