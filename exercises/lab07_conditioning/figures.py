@@ -226,7 +226,7 @@ def who_reads_whom(play) -> ImageGrid:
         title="Who reads whom",
         caption="The shares of two heads: each line is a token that reads, each column one that is read, image first "
         "(12 places, 3 rows of 4), then text (6 tokens, of which the last two are masked). White is a third or more. "
-        "All lines read both image and text, and the last two columns are black. Biases are zero here.",
+        "All lines should read both image and text, and the last two columns stay black. Biases are zero here.",
         alt="In the reference's row two patterns of grey squares whose last two columns are black.",
         columns=["head 1", "head 2"],
         rows=rows,
