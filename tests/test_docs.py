@@ -13,7 +13,7 @@ from markdown_it import MarkdownIt
 from fixtures.recipes import handbook
 from grader.cli import COMMANDS, grade
 from grader.course import load
-from grader.reports.page import anchors, parts
+from grader.reports.page import headings, parts
 from tests.toy import ROOT
 
 COURSE = load(ROOT)
@@ -134,7 +134,7 @@ def test_every_relative_link_leads_somewhere(path):
         file, _, anchor = link.partition("#")
         target = (path.parent / unquote(file)).resolve() if file else path
         there = target.exists() and target.is_relative_to(ROOT)
-        named = parts if target.suffix == ".svg" else anchors  # what may stand behind the "#"
+        named = parts if target.suffix == ".svg" else headings  # what may stand behind the "#"
         if not there or (anchor and unquote(anchor) not in named(target.read_text(encoding="utf-8"))):
             dead.append(link)
     assert dead == []
